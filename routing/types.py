@@ -1,0 +1,367 @@
+"""The values that flow through the pipeline.
+
+    Task ─analyze→ TaskAnalysis ─select→ ModelSelection ─assemble→ ModelRequest ─dispatch→ ModelResponse ─record→ RouteRecord
+
+All of them are frozen, so a stage can hand on what it got without a copy. Money is integer micro-dollars (``_microusd``):
+1 USD = 1,000,000. Durations are milliseconds (``_ms``) or seconds (``_seconds``); token counts are plain integers.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, get_args
+
+Category = Literal[
+    "deep_reasoning",
+    "complex_coding",
+    "long_document",
+    "agentic_tool_use",
+    "qa_retrieval",
+    "text_generation",
+    "classification",
+    "embedding",
+]
+Complexity = Literal[1, 2, 3, 4, 5]
+Tier = Literal[1, 2, 3, 4]
+CostPreference = Literal["cheapest", "balanced", "best_quality"]
+Pattern = Literal[
+    "augmented",
+    "prompt_chaining",
+    "routing",
+    "parallelization",
+    "orchestrator_workers",
+    "evaluator_optimizer",
+]
+Role = Literal["single", "planner", "worker", "classifier", "evaluator", "optimizer", "synthesizer"]
+MessageRole = Literal["system", "user", "assistant", "tool"]
+Thinking = Literal["none", "adaptive", "effort", "budget", "level", "always"]
+Effort = Literal["none", "low", "medium", "high"]
+FinishReason = Literal["stop", "length", "content_filter", "tool_call", "error"]
+AttemptOutcome = Literal["answered", "failed", "cancelled"]
+RouteOutcome = Literal["completed", "failed", "cancelled"]
+
+CATEGORIES: tuple[Category, ...] = get_args(Category)
+COST_PREFERENCES: tuple[CostPreference, ...] = get_args(CostPreference)
+
+LOCAL_CALLER = "local"
+"""The owner of everything made by a caller who needs no credentials: stdio and the terminal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A model's wish to call a tool; ``arguments`` is the JSON text exactly as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A picture that a message shows; ``data`` is the file's bytes."""
+
+    media_type: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeTurn:
+    """An assistant's turn in the form of the wire it came over: thought signatures must be sent back as they were.
+
+    Only an adapter of the same ``protocol`` reads ``content``; every other one builds the turn from the message's text.
+    """
+
+    protocol: str
+    content: object = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: MessageRole
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    images: tuple[Image, ...] = ()
+    native: NativeTurn | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpec:
+    """A tool as a model sees it, in MCP's own terms; ``input_schema`` is a JSON schema of an object."""
+
+    name: str
+    description: str
+    input_schema: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraints:
+    """What the caller insists on. ``None`` and empty mean "no wish"."""
+
+    cost_preference: CostPreference = "balanced"
+    self_hosted_only: bool = False
+    force_model: str | None = None
+    allowed_providers: frozenset[str] = frozenset()
+    denied_providers: frozenset[str] = frozenset()
+    max_tokens: int | None = None
+    max_cost_microusd: int | None = None
+    max_latency_ms: int | None = None
+    min_quality: float | None = None
+    deadline_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a caller hands over. ``history`` is ``None`` where the session's own history should be used."""
+
+    prompt: str
+    system: str | None = None
+    session_id: str | None = None
+    history: tuple[Message, ...] | None = None
+    constraints: Constraints = field(default_factory=Constraints)
+    tools: tuple[str, ...] = ()
+    response_schema: Mapping[str, object] | None = None
+    caller: str = LOCAL_CALLER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCount:
+    """A number of tokens; ``exact`` is false where it was estimated rather than encoded."""
+
+    tokens: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskAnalysis:
+    """What the analyzer understood of a task.
+
+    ``confidence`` is the probability (0 to 1) that ``category`` is right; ``reasoning`` says in one line what it was
+    read from. ``estimated_input_tokens`` covers system, history and prompt; ``history_tokens`` is the part of it that can be
+    left out where a window is too small for all.
+    """
+
+    category: Category
+    complexity: Complexity
+    confidence: float
+    estimated_input_tokens: int
+    estimated_output_tokens: int
+    input_tokens_exact: bool
+    history_tokens: int = 0
+    requires_long_context: bool = False
+    requires_tool_use: bool = False
+    requires_vision: bool = False
+    math_heavy: bool = False
+    pattern: Pattern = "augmented"
+    role: Role = "single"
+    language: str = "en"
+    sensitive: bool = False
+    analyzer: str = "rules"
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A model that was not chosen, and the one line why; ``configured`` is false where its provider cannot be called."""
+
+    model_id: str
+    reason: str
+    configured: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSelection:
+    """The selector's decision. ``fallback_models`` are tried in order when ``primary_model`` fails.
+
+    ``estimated_cost_microusd`` is ``None`` where the price of the model is unknown. ``notices`` is what the caller should
+    be told about the choice.
+    """
+
+    primary_model: str
+    provider: str
+    fallback_models: tuple[str, ...]
+    estimated_cost_microusd: int | None
+    reasoning: str
+    rejections: tuple[Rejection, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The primary model and its fallbacks, in the order they are tried."""
+        return (self.primary_model, *self.fallback_models)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one upstream call consumed, in the one convention that every adapter translates to.
+
+    ``input_tokens`` includes what was read from and written to the provider's cache; ``output_tokens`` includes
+    ``reasoning_tokens``. ``estimated`` is true where the provider reported nothing and we counted.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            estimated=self.estimated or other.estimated,
+        )
+
+
+NO_USAGE = Usage(input_tokens=0, output_tokens=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How a provider is reached. The key stays out of every printed form."""
+
+    base_url: str
+    api_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The model that a request goes to, with the registry's facts that shape the request on its wire."""
+
+    model_id: str
+    provider: str
+    api_model_id: str
+    max_output_tokens: int
+    max_tokens_parameter: str
+    json_schema: bool
+    thinking: Thinking = "none"
+    effort: Effort = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """One request, complete but for the model that it goes to: the same one is sent to each candidate in turn.
+
+    ``max_output_tokens`` is the caller's or the category's bound, before a model's own limit is applied.
+    """
+
+    messages: tuple[Message, ...]
+    system: str
+    max_output_tokens: int
+    tools: tuple[ToolSpec, ...] = ()
+    response_schema: Mapping[str, object] | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResponse:
+    """What a model answered. ``usage`` is ``None`` where the provider reported none."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage | None
+    tool_calls: tuple[ToolCall, ...] = ()
+    native: NativeTurn | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response, the model that gave it, and what it consumed: as the provider reported it, or as we counted."""
+
+    model_id: str
+    response: ModelResponse
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One upstream call, booked whether it answered or not.
+
+    ``cost_microusd`` is ``None`` where the price is unknown. ``error`` is the class and message of what went wrong, with
+    credentials removed.
+    """
+
+    model_id: str
+    provider: str
+    outcome: AttemptOutcome
+    started_at: float
+    latency_ms: int
+    usage: Usage
+    cost_microusd: int | None
+    first_token_ms: int | None = None
+    finish_reason: FinishReason | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteRecord:
+    """One task from arrival to answer: what the ledger keeps and what a caller is told.
+
+    ``actual`` figures are sums over all attempts. ``baseline_*`` is what the same tokens would have cost on the baseline
+    model; it is ``None`` where none has a known price.
+    """
+
+    route_id: str
+    caller: str
+    session_id: str
+    started_at: float
+    latency_ms: int
+    outcome: RouteOutcome
+    prompt_sha256: str
+    analysis: TaskAnalysis | None = None
+    selection: ModelSelection | None = None
+    attempts: tuple[Attempt, ...] = ()
+    model_used: str | None = None
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    usage: Usage = NO_USAGE
+    cost_microusd: int | None = 0
+    baseline_model: str | None = None
+    baseline_cost_microusd: int | None = None
+    error: str | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A sign of life on long work: ``done`` of ``total`` in ``unit``; ``total`` is ``None`` where nobody knows."""
+
+    message: str
+    done: float = 0
+    total: float | None = None
+    unit: Literal["step", "token", "byte"] = "step"
+
+
+OnProgress = Callable[[Progress], Awaitable[None]]
+"""Told of progress. It may be slow or fail; the work goes on at its own pace."""
+
+OnText = Callable[[str], Awaitable[None]]
+"""Told of each piece of text as the provider streams it."""
+
+
+class Analyzer(Protocol):
+    """Stage 1. Understands a task."""
+
+    async def analyze(self, task: Task) -> TaskAnalysis: ...
+
+
+class Provider(Protocol):
+    """The one seam to a provider's API: one implementation per wire protocol.
+
+    ``send`` streams, and raises nothing but `routing.errors.ProviderError`s (and lets cancellation through).
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def send(self, request: ModelRequest, target: Target, on_text: OnText) -> ModelResponse: ...
+
+    async def aclose(self) -> None: ...
