@@ -1,0 +1,508 @@
+"""What every store promises, run on each of them: a new backend adds its line to STORES."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from routing.errors import UnknownHandle
+from routing.state import LedgerTotals, Store, first_kept, new_handle
+from routing.state.sqlite import SqliteStore
+from routing.types import Attempt, Message, MessageRole, RouteRecord, ToolCall
+from tests.builders import analysis, usage
+
+pytestmark = pytest.mark.anyio
+
+TTL_SECONDS = 3_600
+MOST_MESSAGES = 6
+MINE = "alice"
+THEIRS = "mallory"
+
+UNWELCOME_TEXTS = ["", "\x00", "a\x00b", "\ud800", "\udfff tail", 'it\'s "quoted" \\ud800', "名前 🚂", "line\nbreak"]
+
+
+@dataclass
+class Clock:
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+OpenStore = Callable[[Path, Clock], AbstractAsyncContextManager[Store]]
+
+
+def sqlite(folder: Path, clock: Clock) -> AbstractAsyncContextManager[Store]:
+    return SqliteStore(
+        folder / "store.db", wall_clock=clock, session_ttl_seconds=TTL_SECONDS, session_max_messages=MOST_MESSAGES
+    )
+
+
+STORES: dict[str, OpenStore] = {"sqlite": sqlite}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=STORES)
+def reopen(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[], Any]:
+    """Opens the same store again, as a restarted process would."""
+    return partial(STORES[request.param], tmp_path, clock)
+
+
+@pytest.fixture
+async def store(reopen: Callable[[], AbstractAsyncContextManager[Store]]) -> AsyncIterator[Store]:
+    async with reopen() as opened:
+        yield opened
+
+
+# One store serves all the examples of a property: each example uses handles and callers of its own.
+shared_store = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40, deadline=None
+)
+
+LEAVES: dict[object, st.SearchStrategy[Any]] = {
+    str: st.text(st.characters(), max_size=20),  # lone surrogates and NUL included
+    int: st.integers(min_value=0, max_value=2**40),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    bool: st.booleans(),
+    bytes: st.binary(max_size=20),
+    object: st.builds(object),
+    NoneType: st.none(),
+}
+
+
+def any_value_of(hint: Any) -> st.SearchStrategy[Any]:
+    """Values of a type with every field filled, so that a field which is added later is covered too."""
+    if hint in LEAVES:
+        return LEAVES[hint]
+    if is_dataclass(hint) and isinstance(hint, type):
+        hints = get_type_hints(hint)
+        return st.builds(hint, **{field.name: any_value_of(hints[field.name]) for field in fields(hint)})
+    match get_origin(hint), get_args(hint):
+        case (origin, choices) if origin is Literal:
+            return st.sampled_from(choices)
+        case (origin, (item, _)) if origin is tuple:
+            return st.lists(any_value_of(item), max_size=3).map(tuple)
+        case (origin, options) if origin in (Union, UnionType):
+            return st.one_of([any_value_of(option) for option in options])
+        case _:
+            raise NotImplementedError(hint)
+
+
+def route(route_id: str | None = None, **changes: Any) -> RouteRecord:
+    facts: dict[str, Any] = {
+        "route_id": route_id or new_handle("rte"),
+        "caller": MINE,
+        "session_id": "ses_1",
+        "started_at": 1_000.0,
+        "latency_ms": 12,
+        "outcome": "completed",
+        "prompt_sha256": "00" * 32,
+    }
+    return RouteRecord(**{**facts, **changes})
+
+
+def attempt(**changes: Any) -> Attempt:
+    facts: dict[str, Any] = {
+        "model_id": "acme/large",
+        "provider": "acme",
+        "outcome": "answered",
+        "started_at": 1_000.0,
+        "latency_ms": 10,
+        "usage": usage(100, 20),
+        "cost_microusd": 7,
+    }
+    return Attempt(**{**facts, **changes})
+
+
+def said(role: MessageRole, content: str = "", **changes: Any) -> Message:
+    return Message(role=role, content=content, **changes)
+
+
+def turn(number: int) -> list[Message]:
+    return [said("user", f"question {number}"), said("assistant", f"answer {number}")]
+
+
+# The ledger
+
+
+@shared_store
+@given(record=any_value_of(RouteRecord))
+async def test_a_route_comes_back_as_it_was_recorded_but_for_its_text(store: Store, record: RouteRecord) -> None:
+    record = replace(record, route_id=new_handle("rte") + record.route_id)
+
+    await store.record(record)
+
+    assert await store.route(record.route_id, record.caller) == replace(record, text="")
+
+
+async def test_a_route_survives_a_restart(reopen: Callable[[], AbstractAsyncContextManager[Store]]) -> None:
+    record = route(analysis=analysis(), attempts=(attempt(),))
+    async with reopen() as store:
+        await store.record(record)
+
+    async with reopen() as store:
+        assert await store.route(record.route_id, MINE) == record
+
+
+@pytest.mark.parametrize("owner", [THEIRS, "", MINE.upper()])
+async def test_another_callers_route_answers_as_an_unknown_one(store: Store, owner: str) -> None:
+    record = route()
+    await store.record(record)
+
+    with pytest.raises(UnknownHandle) as unknown:
+        await store.route("rte_unknown", owner)
+    with pytest.raises(UnknownHandle) as foreign:
+        await store.route(record.route_id, owner)
+
+    assert str(foreign.value) == str(unknown.value)
+
+
+@pytest.mark.parametrize("text", UNWELCOME_TEXTS)
+async def test_any_text_may_be_asked_for_as_a_handle(store: Store, text: str) -> None:
+    with pytest.raises(UnknownHandle):
+        await store.route(text, MINE)
+    with pytest.raises(UnknownHandle):
+        await store.history(text, MINE)
+
+
+async def test_a_route_whose_attempts_cannot_be_kept_is_not_kept_either(store: Store) -> None:
+    record = route(attempts=(attempt(), attempt(latency_ms=2**70)))
+
+    with pytest.raises(Exception, match=r"."):
+        await store.record(record)
+
+    with pytest.raises(UnknownHandle):
+        await store.route(record.route_id, MINE)
+    assert (await store.totals(MINE)).attempts == 0
+
+
+async def test_a_route_is_written_once(store: Store) -> None:
+    record = route(attempts=(attempt(),))
+    await store.record(record)
+
+    with pytest.raises(Exception, match=r"."):
+        await store.record(replace(record, caller=THEIRS))
+
+    assert await store.route(record.route_id, MINE) == record
+
+
+async def test_recent_routes_come_newest_first_and_are_the_callers_own(store: Store) -> None:
+    for started_at in (30.0, 10.0, 20.0):
+        await store.record(route(f"rte_{started_at:.0f}", started_at=started_at, attempts=(attempt(),)))
+    await store.record(route("rte_foreign", started_at=40.0, caller=THEIRS))
+
+    recent = await store.recent(MINE, 2)
+
+    assert [record.route_id for record in recent] == ["rte_30", "rte_20"]
+    assert recent[0].attempts == (attempt(),)
+
+
+async def test_of_routes_that_started_together_the_one_recorded_last_is_the_newest(store: Store) -> None:
+    for name in ("first", "second"):
+        await store.record(route(name))
+
+    assert [record.route_id for record in await store.recent(MINE, 9)] == ["second", "first"]
+
+
+@shared_store
+@given(records=st.lists(any_value_of(RouteRecord), max_size=5), oldest=st.none() | st.integers(0, 4))
+async def test_totals_are_the_sums_over_all_attempts_of_the_callers_routes(
+    store: Store, records: list[RouteRecord], oldest: int | None
+) -> None:
+    caller = new_handle("caller")
+    records = [replace(record, route_id=new_handle("rte"), caller=caller) for record in records]
+    for record in records:
+        await store.record(record)
+    since = None if oldest is None or oldest >= len(records) else records[oldest].started_at
+
+    counted = [record for record in records if since is None or record.started_at >= since]
+    attempts = [one for record in counted for one in record.attempts]
+    assert await store.totals(caller, since) == LedgerTotals(
+        routes=len(counted),
+        attempts=len(attempts),
+        input_tokens=sum(one.usage.input_tokens for one in attempts),
+        output_tokens=sum(one.usage.output_tokens for one in attempts),
+        cost_microusd=sum(one.cost_microusd or 0 for one in attempts),
+        baseline_microusd=sum(record.baseline_cost_microusd or 0 for record in counted),
+        unpriced_attempts=sum(one.cost_microusd is None for one in attempts),
+    )
+
+
+async def test_a_caller_without_routes_has_spent_nothing(store: Store) -> None:
+    await store.record(route(attempts=(attempt(),), baseline_cost_microusd=9))
+
+    assert await store.totals(THEIRS) == LedgerTotals(
+        routes=0,
+        attempts=0,
+        input_tokens=0,
+        output_tokens=0,
+        cost_microusd=0,
+        baseline_microusd=0,
+        unpriced_attempts=0,
+    )
+
+
+# Sessions
+
+
+async def test_messages_come_back_in_the_order_they_were_said(store: Store) -> None:
+    session_id = await store.start(MINE)
+    for number in (1, 2):
+        await store.append(session_id, MINE, turn(number))
+
+    assert await store.history(session_id, MINE) == (*turn(1), *turn(2))
+
+
+@shared_store
+@given(messages=st.lists(any_value_of(Message), max_size=MOST_MESSAGES - 1))
+async def test_any_message_comes_back_as_it_was_but_for_its_native_form(store: Store, messages: list[Message]) -> None:
+    messages = [said("user"), *messages]
+    session_id = await store.start(MINE)
+
+    await store.append(session_id, MINE, messages)
+
+    assert await store.history(session_id, MINE) == tuple(replace(message, native=None) for message in messages)
+
+
+async def test_a_long_message_is_kept_whole(store: Store) -> None:
+    long = said("user", "é" * 1_000_000)
+    session_id = await store.start(MINE)
+
+    await store.append(session_id, MINE, [long])
+
+    assert await store.history(session_id, MINE) == (long,)
+
+
+@pytest.mark.parametrize("caller", UNWELCOME_TEXTS)
+async def test_any_text_may_be_a_callers_name_and_no_two_are_confused(store: Store, caller: str) -> None:
+    others = [other for other in UNWELCOME_TEXTS if other != caller]
+    session_id = await store.start(caller)
+
+    assert await store.latest(caller) == session_id
+    assert [await store.latest(other) for other in others] == [None] * len(others)
+
+
+@pytest.mark.parametrize("verb", ["history", "append", "delete"])
+async def test_unknown_expired_and_foreign_sessions_get_the_same_answer(store: Store, clock: Clock, verb: str) -> None:
+    expired = await store.start(MINE)
+    clock.now += TTL_SECONDS
+    foreign = await store.start(THEIRS)
+    answers: set[str] = set()
+
+    for session_id in (expired, foreign, "ses_unknown"):
+        more = ([said("user")],) if verb == "append" else ()
+        with pytest.raises(UnknownHandle) as refused:
+            await getattr(store, verb)(session_id, MINE, *more)
+        answers.add(str(refused.value))
+
+    assert len(answers) == 1
+    assert "Leave session_id out" in answers.pop()
+    assert await store.history(foreign, THEIRS) == ()
+
+
+async def test_appending_prolongs_a_session_and_reading_does_not(store: Store, clock: Clock) -> None:
+    session_id = await store.start(MINE)
+    clock.now += TTL_SECONDS - 1
+    await store.append(session_id, MINE, turn(1))
+    clock.now += TTL_SECONDS - 1
+
+    assert await store.history(session_id, MINE) == tuple(turn(1))
+    clock.now += 1
+    with pytest.raises(UnknownHandle):
+        await store.history(session_id, MINE)
+
+
+async def test_the_latest_session_is_the_one_used_last_and_still_live(store: Store, clock: Clock) -> None:
+    assert await store.latest(MINE) is None
+    first, second = await store.start(MINE), await store.start(MINE)
+    await store.start(THEIRS)
+    assert await store.latest(MINE) == second
+
+    clock.now += 1
+    await store.append(first, MINE, turn(1))
+    assert await store.latest(MINE) == first
+
+    clock.now += TTL_SECONDS
+    assert await store.latest(MINE) is None
+
+
+async def test_a_deleted_session_is_unknown(store: Store) -> None:
+    session_id, other = await store.start(MINE), await store.start(MINE)
+    await store.append(session_id, MINE, turn(1))
+
+    await store.delete(session_id, MINE)
+
+    with pytest.raises(UnknownHandle):
+        await store.history(session_id, MINE)
+    assert await store.history(other, MINE) == ()
+
+
+async def test_a_sweep_removes_expired_sessions_and_no_others(store: Store, clock: Clock) -> None:
+    old = await store.start(MINE)
+    await store.append(old, MINE, turn(1))
+    clock.now += TTL_SECONDS - 1
+    fresh = await store.start(MINE)
+    assert await store.sweep() == 0
+
+    clock.now += 1
+    assert await store.sweep() == 1
+    assert await store.sweep() == 0
+    assert await store.latest(MINE) == fresh
+
+
+async def test_messages_that_cannot_be_kept_leave_the_session_as_it_was(store: Store) -> None:
+    session_id = await store.start(MINE)
+    impossible: Any = said("assistant", object())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - the point
+
+    with pytest.raises(TypeError):
+        await store.append(session_id, MINE, [*turn(1), impossible])
+
+    assert await store.history(session_id, MINE) == ()
+
+
+# Trimming: conversations are well formed, as a host's are: user turns, each answered with or without tool calls
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[Message]:
+    messages: list[Message] = []
+    for turn_number, exchanges in enumerate(draw(st.lists(st.integers(0, 3), max_size=8))):
+        messages.append(said("user", f"turn {turn_number}"))
+        for exchange in range(exchanges):
+            names = [f"call_{turn_number}_{exchange}_{index}" for index in range(draw(st.integers(1, 2)))]
+            calls = tuple(ToolCall(id=name, name="search", arguments="{}") for name in names)
+            messages.append(said("assistant", tool_calls=calls))
+            messages += [said("tool", "found", tool_call_id=name) for name in names]
+        messages.append(said("assistant", f"answer {turn_number}"))
+    return messages
+
+
+def orphans(messages: Sequence[Message]) -> list[Message]:
+    """Tool results whose call is not there."""
+    called = {call.id for message in messages for call in message.tool_calls}
+    return [message for message in messages if message.role == "tool" and message.tool_call_id not in called]
+
+
+@shared_store
+@given(said_so_far=conversations(), cut=st.integers(0, 30))
+async def test_trimming_keeps_the_newest_messages_and_no_result_without_its_call(
+    store: Store, said_so_far: list[Message], cut: int
+) -> None:
+    session_id = await store.start(MINE)
+    for part in (said_so_far[:cut], said_so_far[cut:]):
+        await store.append(session_id, MINE, part)
+
+    kept = await store.history(session_id, MINE)
+
+    assert len(kept) <= MOST_MESSAGES
+    assert list(kept) == said_so_far[len(said_so_far) - len(kept) :]
+    assert not orphans(kept)
+
+
+@given(conversation=conversations(), most=st.integers(1, 12))
+def test_a_conversation_that_is_cut_opens_with_the_oldest_users_turn_that_fits(
+    conversation: list[Message], most: int
+) -> None:
+    roles: list[MessageRole] = [message.role for message in conversation]
+
+    first = first_kept(roles, most)
+
+    if len(roles) <= most:
+        assert first == 0
+    else:
+        assert roles[first:][:1] in (["user"], [])
+        assert "user" not in roles[len(roles) - most : first]
+
+
+async def test_a_conversation_grows_past_the_limit_by_losing_its_oldest_turn(store: Store) -> None:
+    session_id = await store.start(MINE)
+    for number in range(MOST_MESSAGES):
+        await store.append(session_id, MINE, turn(number))
+
+    assert await store.history(session_id, MINE) == (*turn(3), *turn(4), *turn(5))
+
+
+@pytest.mark.parametrize(
+    ("roles", "first"),
+    [
+        ([], 0),
+        (["assistant", "tool", "assistant"], 0),  # nothing is over: nothing is cut, however it begins
+        (["user", "assistant", "user", "assistant"], 2),
+        (["user", "assistant", "tool", "assistant", "user"], 4),
+        (["user", "assistant", "tool", "assistant"], 4),  # one turn longer than the limit goes as a whole
+        (["tool", "tool", "assistant"], 2),  # whose calls went before
+    ],
+)
+def test_a_cut_falls_on_a_users_turn(roles: list[MessageRole], first: int) -> None:
+    assert first_kept(roles, 3) == first
+
+
+# Concurrency
+
+
+async def test_a_cancelled_caller_does_not_take_back_the_write(store: Store) -> None:
+    record = route()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.record, record)
+            await anyio.lowlevel.checkpoint()  # the write is asked for, and the caller waits
+            scope.cancel()
+
+    await store.start(MINE)  # writes keep their order: when this one is done, so is the one before
+
+    assert await store.route(record.route_id, MINE) == record
+
+
+async def test_many_callers_write_at_once_and_nothing_is_lost(store: Store) -> None:
+    session_ids = [await store.start(MINE) for _ in range(20)]
+    async with anyio.create_task_group() as tasks:
+        for number, session_id in enumerate(session_ids):
+            tasks.start_soon(store.append, session_id, MINE, turn(number))
+            tasks.start_soon(store.record, route(f"rte_{number}", attempts=(attempt(),)))
+
+    assert [await store.history(session_id, MINE) for session_id in session_ids] == [tuple(turn(n)) for n in range(20)]
+    assert (await store.totals(MINE)).attempts == 20
+
+
+async def test_closing_writes_what_was_asked_for(reopen: Callable[[], AbstractAsyncContextManager[Store]]) -> None:
+    records = [route(f"rte_{number}") for number in range(20)]
+    async with anyio.create_task_group() as tasks, reopen() as store:
+        for record in records:
+            tasks.start_soon(store.record, record)
+        await anyio.lowlevel.checkpoint()
+
+    async with reopen() as store:
+        assert len(await store.recent(MINE, 100)) == 20
+
+
+async def test_a_closed_store_says_so_and_may_be_closed_again(store: Store) -> None:
+    await store.aclose()
+    await store.aclose()
+
+    with pytest.raises(RuntimeError, match="not open"):
+        await store.start(MINE)
+    with pytest.raises(RuntimeError, match="not open"):
+        await store.latest(MINE)
+
+
+def test_handles_are_unlike_each_other_and_carry_128_bits() -> None:
+    handles = {new_handle("ses") for _ in range(10_000)}
+
+    assert len(handles) == 10_000
+    assert all(handle.startswith("ses_") and len(handle) == 4 + 128 // 4 for handle in handles)
+    assert len({handle[4:8] for handle in handles}) > 5_000  # no prefix in common
