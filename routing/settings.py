@@ -1,0 +1,138 @@
+"""Environment variables → `Settings`.
+
+Vendors' keys and addresses have their usual names, which the registry's provider rows list; ours begin with
+``POINTSMAN_``. Nothing here reads the environment by itself: `server.py` passes it in, together with what stands in the
+``.env`` files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from routing.embedded.mirrors import OFFICIAL_HUB
+from routing.errors import SettingsError
+from routing.registry import Provider
+from routing.types import Access, CostPreference
+
+PREFIX = "POINTSMAN_"
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+_PREFERENCE_ALIASES = {"cost_optimized": "cheapest", "quality_optimized": "best_quality"}
+
+
+def preference_of(value: object) -> object:
+    """Translate the names that other routers use for a cost preference into ours."""
+    return _PREFERENCE_ALIASES.get(value, value) if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """What the user configured; each field is the variable ``POINTSMAN_<FIELD>``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    home: Path = Field(description="Folder for the database, the weights and the user's own registry.json")
+    registry: Path | None = Field(None, description="A registry file that overlays the shipped one")
+    policy: str | None = Field(None, description="Decision matrix to use: current or classic")
+    cost_preference: Annotated[CostPreference, BeforeValidator(preference_of)] = Field(
+        "balanced", description="Preference of tasks that name none"
+    )
+    self_hosted_only: bool = Field(default=False, description="Only models with open weights")
+    session_ttl_seconds: int = Field(86_400, gt=0, description="A session ends after this long without use")
+    confidence_threshold: float = Field(0.7, ge=0, le=1, description="Below this, a task goes to tier 2 or better")
+    baseline_model: str | None = Field(None, description="Model that savings are measured against")
+    local_model: str = Field("auto", description="auto, off, or the path of a GGUF file of your own")
+    local_threads: int | None = Field(None, ge=1, le=256, description="Threads of the embedded model")
+    discover: bool = Field(default=True, description="Look for model servers on loopback (Ollama, LM Studio, …)")
+    log_level: LogLevel = Field("WARNING", description="Of the log on stderr")
+    variables: Mapping[str, str] = Field(default_factory=dict, repr=False, description="The whole environment")
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.home / "pointsman.db"
+
+    @property
+    def overlay(self) -> Path:
+        """The user's own registry file; it need not exist unless it was named."""
+        return self.registry or self.home / "registry.json"
+
+    @property
+    def hub_endpoint(self) -> str:
+        """Address of the model hub that weights are fetched from; a mirror's where HF_ENDPOINT names one."""
+        return self.variables.get("HF_ENDPOINT", "").strip() or OFFICIAL_HUB
+
+    @property
+    def models_folder(self) -> Path:
+        """Where the embedded model's weights lie."""
+        return self.home / "models"
+
+    @property
+    def vocabularies(self) -> Path:
+        """Where tokenizer vocabularies lie, under the names that tiktoken's own cache uses."""
+        named = self.variables.get("TIKTOKEN_CACHE_DIR")
+        return Path(named) if named else self.home / "vocabularies"
+
+    def key_of(self, provider: Provider) -> str | None:
+        """The provider's key, from the first of its variables that is set.
+
+        Raises:
+            SettingsError: it holds characters that no key has and no HTTP header can carry.
+
+        """
+        for name in provider.key_variables:
+            if key := self.variables.get(name, "").strip():
+                if not (key.isascii() and key.isprintable()):
+                    raise SettingsError(
+                        f"{name} holds characters that no key has. Copy the key again, without quotes or dots."
+                    )
+                return key
+        return None
+
+    def access_to(self, provider: Provider) -> Access | None:
+        """How to reach a provider by its configured address and key; ``None`` where one of them is missing."""
+        base_url = self.variables.get(provider.base_url_variable or "", "").strip()
+        key = self.key_of(provider)
+        needs_key = bool(provider.key_variables) and not provider.key_optional
+        if (needs_key and key is None) or not (base_url or provider.base_url):
+            return None
+        return Access(base_url=full_address(base_url or provider.base_url, provider.api_path), api_key=key)
+
+
+def full_address(base_url: str, api_path: str) -> str:
+    """Join an address and the path of its API, which users write with or without that path."""
+    base_url = base_url.rstrip("/")
+    return base_url if base_url.endswith(api_path) else base_url + api_path
+
+
+def load_settings(variables: Mapping[str, str], default_home: Path) -> Settings:
+    """Read and check the settings.
+
+    Raises:
+        SettingsError: a variable is misspelt (the nearest right one is offered) or its value is not allowed.
+
+    """
+    fields = {PREFIX + name.upper(): name for name in Settings.model_fields if name != "variables"}
+    ours = {name: value for name, value in variables.items() if name.startswith(PREFIX)}
+    for name in ours.keys() - fields.keys():
+        raise SettingsError(_unknown_variable(name, list(fields)))
+    given: dict[str, object] = {fields[name]: value for name, value in ours.items() if value.strip()}
+    given["home"] = Path(str(given.get("home", default_home))).expanduser().absolute()
+    if given.get("local_model", "auto") not in ("auto", "off"):
+        given["local_model"] = str(Path(str(given["local_model"])).expanduser().absolute())
+    if (named := given.get("registry")) and not Path(str(named)).expanduser().is_file():
+        raise SettingsError(f"POINTSMAN_REGISTRY names {named}, which is no file. Correct it, or unset it.")
+    try:
+        return Settings.model_validate({**given, "variables": dict(variables)})
+    except ValidationError as invalid:
+        problems = "; ".join(f"{PREFIX}{error['loc'][0]!s}".upper() + f": {error['msg']}" for error in invalid.errors())
+        raise SettingsError(f"{problems}. Correct the variable, or unset it to take the default.") from None
+
+
+def _unknown_variable(name: str, known: list[str]) -> str:
+    nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {nearest[0]}?" if nearest else f"Known are: {', '.join(sorted(known))}."
+    return f"{name} is no setting. {hint}"

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from routing.errors import SettingsError
+from routing.registry import Provider
+from routing.settings import full_address, load_settings
+from tests.builders import provider
+
+HOME = Path("/nowhere/home")
+
+
+def row(**changes: object) -> Provider:
+    return Provider.model_validate({"provider_id": "acme", **provider(**changes)})
+
+
+def test_a_misspelt_variable_stops_the_start_with_the_nearest_right_one() -> None:
+    with pytest.raises(
+        SettingsError, match=r"POINTSMAN_COST_PREFERNCE is no setting. Did you mean POINTSMAN_COST_PREFERENCE"
+    ):
+        load_settings({"POINTSMAN_COST_PREFERNCE": "cheapest"}, HOME)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("POINTSMAN_COST_PREFERENCE", "free"),
+        ("POINTSMAN_SESSION_TTL_SECONDS", "-1"),
+        ("POINTSMAN_CONFIDENCE_THRESHOLD", "nan"),
+        ("POINTSMAN_LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_with_its_variable(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load_settings({name: value}, HOME)
+
+
+def test_an_empty_variable_takes_the_default() -> None:
+    assert load_settings({"POINTSMAN_COST_PREFERENCE": ""}, HOME).cost_preference == "balanced"
+
+
+def test_names_that_other_routers_use_are_understood() -> None:
+    assert load_settings({"POINTSMAN_COST_PREFERENCE": "cost_optimized"}, HOME).cost_preference == "cheapest"
+
+
+def test_the_environment_never_shows_in_the_printed_settings() -> None:
+    settings = load_settings({"OPENAI_API_KEY": "sk-canary"}, HOME)
+    assert "sk-canary" not in repr(settings)
+    assert "sk-canary" not in repr(settings.access_to(row(key_variables=["OPENAI_API_KEY"])))
+
+
+def test_a_provider_without_its_key_is_not_configured() -> None:
+    assert load_settings({"ACME_API_KEY": " "}, HOME).access_to(row()) is None
+
+
+def test_the_first_key_variable_that_is_set_counts() -> None:
+    settings = load_settings({"GEMINI_API_KEY": "second"}, HOME)
+    access = settings.access_to(row(key_variables=["GOOGLE_API_KEY", "GEMINI_API_KEY"]))
+    assert access is not None
+    assert access.api_key == "second"
+
+
+def test_a_users_own_address_replaces_the_vendors() -> None:
+    settings = load_settings({"ACME_API_KEY": "k", "ACME_BASE_URL": "http://10.0.0.7/"}, HOME)
+    access = settings.access_to(row(base_url_variable="ACME_BASE_URL", api_path="/v1"))
+    assert access is not None
+    assert access.base_url == "http://10.0.0.7/v1"
+
+
+def test_the_path_of_the_api_is_not_appended_twice() -> None:
+    assert full_address("http://x/v1/", "/v1") == "http://x/v1"
+    assert full_address("http://x", "/v1") == "http://x/v1"
+
+
+def test_tiktokens_own_cache_folder_is_respected() -> None:
+    assert load_settings({"TIKTOKEN_CACHE_DIR": "/cache"}, HOME).vocabularies == Path("/cache")
+    assert load_settings({}, HOME).vocabularies == HOME / "vocabularies"
