@@ -1,0 +1,293 @@
+"""OpenAI-compatible Chat Completions, for every server that speaks it.
+
+Wire API: POST {base_url}/chat/completions, streamed. https://platform.openai.com/docs/api-reference/chat
+SDK: openai, whose own retries are off. What differs between servers comes as facts in the `Target`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import httpx2 as httpx
+import openai
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletionChunk
+from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
+
+from routing.dispatch.faults import WRONG_SHAPE, broken_off, fault, transport_fault
+from routing.errors import ProviderError
+from routing.types import (
+    Access,
+    FinishReason,
+    Image,
+    Message,
+    ModelRequest,
+    ModelResponse,
+    NativeTurn,
+    OnText,
+    Target,
+    ToolCall,
+    ToolSpec,
+    Usage,
+)
+
+_TIMEOUT = httpx.Timeout(connect=10, read=300, write=30, pool=30)
+_FINISH_REASONS: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "length": "length",
+    "tool_calls": "tool_call",
+    "function_call": "tool_call",
+    "content_filter": "content_filter",
+    "error": "error",
+}
+_REASONING = "reasoning_content"
+"""Where DeepSeek, Moonshot, vLLM and llama.cpp put a turn's reasoning, and want it back while tools are being called."""
+
+
+class Compatible:
+    """Chat Completions at one address. ``transport`` replaces the network, for tests."""
+
+    name = "openai-chat"
+
+    def __init__(self, access: Access, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._key = access.api_key
+        self._client = openai.AsyncOpenAI(
+            base_url=access.base_url,
+            api_key=access.api_key or "none",
+            max_retries=0,
+            timeout=_TIMEOUT,
+            http_client=openai.DefaultAsyncHttpxClient(transport=transport) if transport else None,
+        )
+        # The SDK takes these from the environment: they are OpenAI's business, not this server's.
+        self._client.organization = self._client.project = None
+
+    async def send(self, request: ModelRequest, target: Target, on_text: OnText) -> ModelResponse:
+        """Send the request and read the stream to its end.
+
+        Raises:
+            ProviderError: whatever went wrong, as one of its subclasses.
+
+        """
+        reply = _Reply()
+        try:
+            async with await self._client.post(
+                "/chat/completions",
+                body=body_of(request, target),
+                cast_to=ChatCompletionChunk,
+                stream=True,
+                stream_cls=openai.AsyncStream[ChatCompletionChunk],
+            ) as stream:
+                async for chunk in stream:
+                    if text := reply.add(chunk):
+                        await on_text(text)
+                return response_of(reply, target)
+        except (openai.APIError, httpx.HTTPError, *WRONG_SHAPE) as error:
+            raise error_of(error, target, self._key) from error
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+def body_of(request: ModelRequest, target: Target) -> dict[str, object]:
+    """The request on the wire."""
+    body: dict[str, object] = {
+        "model": target.api_model_id,
+        "messages": messages_of(request, target),
+        target.max_tokens_parameter: min(request.max_output_tokens, target.max_output_tokens),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if target.thinking == "effort" and target.effort != "none":
+        body["reasoning_effort"] = target.effort
+    if request.tools:
+        body["tools"] = tools_of(request.tools)
+    if request.response_schema is not None:
+        schema = dict(request.response_schema)
+        response_format = {"name": "answer", "schema": schema, "strict": _is_closed(schema)}
+        body["response_format"] = {"type": "json_schema", "json_schema": response_format}
+    return body
+
+
+def _is_closed(schema: object) -> bool:
+    """Whether all objects of a schema require all their properties and allow no others: strict mode takes no other schema."""
+    if isinstance(schema, list):
+        return all(map(_is_closed, cast("list[object]", schema)))
+    if not isinstance(schema, Mapping):
+        return True
+    parts = cast("Mapping[str, object]", schema)
+    properties, required = parts.get("properties"), parts.get("required")
+    if parts.get("type") == "object" or isinstance(properties, Mapping):
+        names = set(cast("Mapping[str, object]", properties or {}))
+        if parts.get("additionalProperties") is not False or names - set(cast("list[str]", required or [])):
+            return False
+    return all(map(_is_closed, parts.values()))
+
+
+def messages_of(request: ModelRequest, target: Target) -> list[dict[str, object]]:
+    """The conversation, the system prompt first."""
+    system = [Message(role="system", content=request.system)] if request.system else []
+    return [_message_of(message, target) for message in (*system, *request.messages)]
+
+
+def _message_of(message: Message, target: Target) -> dict[str, object]:
+    wire: dict[str, object] = {"role": message.role, "content": message.content}
+    if message.images:
+        text = [{"type": "text", "text": message.content}] if message.content else []
+        wire["content"] = [*text, *map(_image_of, message.images)]
+    if message.tool_calls:
+        wire["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        wire["tool_call_id"] = message.tool_call_id
+    if message.native is not None and message.native.protocol == _native_protocol(target):
+        wire[_REASONING] = message.native.content
+    return wire
+
+
+def _image_of(image: Image) -> dict[str, object]:
+    encoded = base64.b64encode(image.data).decode("ascii")
+    return {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{encoded}"}}
+
+
+def _native_protocol(target: Target) -> str:
+    """Reasoning goes back to the model that wrote it and to no other: servers refuse fields that they do not know."""
+    return f"{Compatible.name} {target.model_id}"
+
+
+def tools_of(tools: Sequence[ToolSpec]) -> list[dict[str, object]]:
+    """The tools as functions."""
+    return [
+        {
+            "type": "function",
+            "function": {"name": tool.name, "description": tool.description, "parameters": dict(tool.input_schema)},
+        }
+        for tool in tools
+    ]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Call:
+    """A tool call while its pieces arrive."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+    def is_another(self, delta: ChoiceDeltaToolCall) -> bool:
+        """Whether a piece begins another call. Some servers give every call the number 0, and some give no ids."""
+        if delta.id and self.id:
+            return delta.id != self.id
+        return bool(self.name and delta.function and delta.function.name and not delta.id)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reply:
+    """What the chunks of a stream add up to."""
+
+    id: str = ""
+    text: list[str] = field(default_factory=list[str])
+    reasoning: list[str] = field(default_factory=list[str])
+    calls: list[_Call] = field(default_factory=list[_Call])
+    calls_by_number: dict[int, _Call] = field(default_factory=dict[int, _Call])
+    refused: bool = False
+    finish_reason: str | None = None
+    usage: CompletionUsage | None = None
+
+    def add(self, chunk: ChatCompletionChunk) -> str:
+        """Take a chunk in, and return the text that it adds."""
+        self.id = chunk.id or self.id
+        self.usage = chunk.usage or self.usage
+        choice = next(iter(chunk.choices or ()), None)
+        if choice is None:
+            return ""
+        self.finish_reason = choice.finish_reason or self.finish_reason
+        for delta in choice.delta.tool_calls or ():
+            self._add_to_call(delta)
+        extra = choice.delta.model_extra or {}
+        self.reasoning.append(extra.get(_REASONING) or "")
+        self.refused = self.refused or bool(choice.delta.refusal)
+        added = choice.delta.content or choice.delta.refusal or ""
+        self.text.append(added)
+        return added
+
+    def _add_to_call(self, delta: ChoiceDeltaToolCall) -> None:
+        call = self.calls_by_number.get(delta.index)
+        if call is None or call.is_another(delta):
+            call = self.calls_by_number[delta.index] = _Call()
+            self.calls.append(call)
+        call.id = delta.id or call.id
+        if delta.function is not None:
+            call.name += delta.function.name or ""
+            call.arguments += delta.function.arguments or ""
+
+
+def response_of(reply: _Reply, target: Target) -> ModelResponse:
+    """The finished answer. Raises `ProviderUnavailable` where the stream ended without a finish reason."""
+    if reply.finish_reason is None:
+        raise broken_off(target)
+    calls = tuple(
+        ToolCall(id=call.id or f"call_{reply.id[-16:]}_{index}", name=call.name, arguments=call.arguments or "{}")
+        for index, call in enumerate(reply.calls)
+    )
+    finish_reason = "content_filter" if reply.refused else _FINISH_REASONS.get(reply.finish_reason, "stop")
+    reasoning = "".join(reply.reasoning)
+    return ModelResponse(
+        text="".join(reply.text),
+        finish_reason="tool_call" if calls and finish_reason == "stop" else finish_reason,
+        usage=usage_of(reply.usage),
+        tool_calls=calls,
+        native=NativeTurn(protocol=_native_protocol(target), content=reasoning) if calls and reasoning else None,
+    )
+
+
+def usage_of(usage: CompletionUsage | None) -> Usage | None:
+    """Cached input and reasoning output are included in OpenAI's totals.
+
+    Some servers (xAI) leave reasoning out of ``completion_tokens`` but not out of the total; the larger one is booked.
+    """
+    if usage is None:
+        return None
+    read, reasoning = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Usage(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=max(usage.completion_tokens, (usage.total_tokens or 0) - usage.prompt_tokens),
+        cache_read_tokens=(read.cached_tokens or 0) if read else 0,
+        cache_write_tokens=(getattr(read, "cache_write_tokens", None) or 0) if read else 0,
+        reasoning_tokens=(reasoning.reasoning_tokens or 0) if reasoning else 0,
+    )
+
+
+def error_of(error: Exception, target: Target, key: str | None) -> ProviderError:
+    """Map what the SDK raised. Errors inside a stream carry no status: their type decides."""
+    match error:
+        case openai.APIStatusError():
+            return fault(
+                _message_in(error),
+                target,
+                status=error.status_code,
+                types=(error.code, error.type),
+                headers=error.response.headers,
+                secret=key,
+            )
+        case openai.APIError() if not isinstance(error, openai.APIConnectionError):
+            return fault(_message_in(error), target, types=(error.code, error.type), secret=key)
+        case _:
+            return transport_fault(error, target, key)
+
+
+def _message_in(error: openai.APIError) -> str:
+    """The server's own words where its error has the usual form, else all that it sent."""
+    match error.body:
+        case {"message": str(message)} if message:
+            return message
+        case str(body) if body:
+            return body
+        case _:
+            return error.message

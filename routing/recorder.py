@@ -1,0 +1,137 @@
+"""Stage 5: one `RouteRecord` per task, written whether the task was answered, failed or was cancelled."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import anyio
+
+from routing.catalog import Catalog
+from routing.errors import RoutingError
+from routing.pricing import cost_microusd, total_microusd
+from routing.registry import Model
+from routing.state import Ledger, new_handle
+from routing.types import (
+    NO_USAGE,
+    Answer,
+    Attempt,
+    ModelSelection,
+    RouteOutcome,
+    RouteRecord,
+    Task,
+    TaskAnalysis,
+    Usage,
+)
+
+_log = logging.getLogger(__name__)
+_LONGEST_WRITE_SECONDS = 10
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenRoute:
+    """A route while it runs: the stages leave here what they found out."""
+
+    route_id: str
+    task: Task
+    started_at: float
+    started: float
+    session_id: str = ""
+    analysis: TaskAnalysis | None = None
+    selection: ModelSelection | None = None
+    attempts: list[Attempt] = field(default_factory=list[Attempt])
+    answer: Answer | None = None
+    baseline: Model | None = None
+    notices: list[str] = field(default_factory=list[str])
+    record: RouteRecord | None = None
+
+    def book(self, attempt: Attempt) -> None:
+        """Take note of an upstream call."""
+        self.attempts.append(attempt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorder:
+    """Writes the ledger. ``baseline_model`` is what savings are measured against; by default the dearest model in reach."""
+
+    ledger: Ledger
+    baseline_model: str | None = None
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+
+    @asynccontextmanager
+    async def recording(self, task: Task) -> AsyncGenerator[OpenRoute]:
+        """Open a route, and write its record when the block ends, however it ends; ``record`` then holds it."""
+        route = OpenRoute(route_id=new_handle("rte"), task=task, started_at=self.wall_clock(), started=self.clock())
+        try:
+            yield route
+        except RoutingError as error:
+            await self._write(route, "failed", f"{type(error).__name__}: {error}")
+            raise
+        except BaseException as error:
+            outcome: RouteOutcome = "failed" if isinstance(error, Exception) else "cancelled"
+            await self._write(route, outcome, type(error).__name__)
+            raise
+        await self._write(route, "completed", None)
+
+    def baseline_of(self, catalog: Catalog) -> Model | None:
+        """The model that a task's savings are measured against; ``None`` where no eligible one has a price."""
+        if self.baseline_model:
+            return catalog.find(self.baseline_model)
+        priced = [
+            model
+            for model in catalog.models.values()
+            if catalog.is_configured(model) and model.kind == "chat" and not model.superseded_by
+        ]
+        dearness = {model.model_id: cost_microusd(_MILLION_EACH, model.prices) for model in priced}
+        return max(priced, key=lambda model: dearness[model.model_id] or 0, default=None)
+
+    async def _write(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> None:
+        record = self._record(route, outcome, error)
+        route.record = record
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_LONGEST_WRITE_SECONDS):
+            try:
+                await self.ledger.record(record)
+            except Exception:  # noqa: BLE001 - an answer that was paid for is handed over even where the ledger is broken
+                _log.exception("route %s could not be written to the ledger", route.route_id)
+                notice = "This answer could not be written to the ledger; the log says why."
+                route.record = replace(record, notices=(*record.notices, notice))
+
+    def _record(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> RouteRecord:
+        usage = sum((attempt.usage for attempt in route.attempts), start=NO_USAGE)
+        answer = route.answer
+        return RouteRecord(
+            route_id=route.route_id,
+            caller=route.task.caller,
+            session_id=route.session_id,
+            started_at=route.started_at,
+            latency_ms=round(1000 * (self.clock() - route.started)),
+            outcome=outcome,
+            prompt_sha256=hashlib.sha256(route.task.prompt.encode("utf-8", "surrogatepass")).hexdigest(),
+            analysis=route.analysis,
+            selection=route.selection,
+            attempts=tuple(route.attempts),
+            model_used=answer.model_id if answer else None,
+            text=answer.response.text if answer else "",
+            finish_reason=answer.response.finish_reason if answer else None,
+            usage=usage,
+            cost_microusd=total_microusd([attempt.cost_microusd for attempt in route.attempts]),
+            baseline_model=route.baseline.model_id if route.baseline and answer else None,
+            baseline_cost_microusd=cost_microusd(_plain(answer.usage), route.baseline.prices)
+            if route.baseline and answer
+            else None,
+            error=error,
+            notices=tuple(dict.fromkeys(route.notices)),
+        )
+
+
+_MILLION_EACH = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
+
+
+def _plain(usage: Usage) -> Usage:
+    """The same tokens without their caching: what another model would have billed for them."""
+    return Usage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)

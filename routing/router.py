@@ -1,0 +1,152 @@
+"""The pipeline. `Router.route` reads as its five lines."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import anyio
+
+from routing.assembler import Assembler
+from routing.catalog import Catalog, CatalogSource
+from routing.dispatch.engine import DispatchEngine
+from routing.errors import DeadlineExceeded, InvalidTask
+from routing.recorder import OpenRoute, Recorder
+from routing.selector import Selector
+from routing.state import Sessions
+from routing.types import (
+    Analyzer,
+    Answer,
+    Message,
+    ModelSelection,
+    OnProgress,
+    Progress,
+    RouteRecord,
+    Task,
+    TaskAnalysis,
+)
+
+_log = logging.getLogger(__name__)
+
+MAX_PROMPT_CHARS = 2_000_000
+"""Longest prompt, system prompt or message that is accepted: about half a million tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What would be done with a task, without doing it."""
+
+    analysis: TaskAnalysis
+    selection: ModelSelection
+    catalog: Catalog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """The five stages, joined."""
+
+    catalog: CatalogSource
+    sessions: Sessions
+    analyzer: Analyzer
+    selector: Selector
+    assembler: Assembler
+    dispatcher: DispatchEngine
+    recorder: Recorder
+
+    async def route(self, task: Task, on_progress: OnProgress) -> RouteRecord:
+        """Answer a task.
+
+        Raises:
+            InvalidTask: the prompt is empty or too long, or the history is malformed.
+            UnknownHandle: the session is not one of this caller's.
+            NoEligibleModel, ContextOverflow: no model can take it.
+            AllModelsFailed, AssetError: a model was chosen, and none answered.
+            DeadlineExceeded: ``deadline_seconds`` passed first.
+
+        """
+        validate(task)
+        async with self.recorder.recording(task) as route:
+            with anyio.move_on_after(task.constraints.deadline_seconds) as deadline:
+                await self._answer(task, route, on_progress)
+            if deadline.cancelled_caught:
+                raise DeadlineExceeded(
+                    f"no answer within deadline_seconds={task.constraints.deadline_seconds:g}. Allow more time, ask for less "
+                    "text with max_tokens, or force a faster model."
+                )
+        assert route.record is not None  # noqa: S101 - recording() leaves it where the block ended well
+        return route.record
+
+    async def _answer(self, task: Task, route: OpenRoute, on_progress: OnProgress) -> None:
+        task = await self._resumed(task, route)
+        catalog = await self.catalog.current()
+        route.baseline = self.recorder.baseline_of(catalog)
+        route.analysis = analysis = await self.analyzer.analyze(task)
+        await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
+        route.selection = selection = self.selector.select(task, analysis, catalog)
+        request = self.assembler.assemble(task, analysis, selection, catalog)
+        route.notices += [*selection.notices, *request.notices]
+        route.answer = answer = await self.dispatcher.dispatch(request, selection, catalog, route.book, on_progress)
+        route.notices += _notices_on(answer, selection)
+        await self._remember(task, route, answer)
+
+    async def decide(self, task: Task) -> Decision:
+        """Analyse a task and choose a model, without calling one. Raises as `route` does, up to the choice."""
+        validate(task)
+        if task.session_id is not None and task.history is None:
+            task = replace(task, history=await self.sessions.history(task.session_id, task.caller))
+        catalog = await self.catalog.current()
+        analysis = await self.analyzer.analyze(task)
+        return Decision(analysis=analysis, selection=self.selector.select(task, analysis, catalog), catalog=catalog)
+
+    async def _resumed(self, task: Task, route: OpenRoute) -> Task:
+        """The task with its session's history, unless the caller brought one; a new session where none was named."""
+        if task.session_id is None:
+            route.session_id = await self.sessions.start(task.caller)
+            return task
+        kept = await self.sessions.history(task.session_id, task.caller)
+        route.session_id = task.session_id
+        return task if task.history is not None else replace(task, history=kept)
+
+    async def _remember(self, task: Task, route: OpenRoute, answer: Answer) -> None:
+        turn = [
+            Message(role="user", content=task.prompt),
+            Message(role="assistant", content=answer.response.text),
+        ]
+        try:
+            await self.sessions.append(route.session_id, task.caller, turn)
+        except Exception:  # noqa: BLE001 - an answer that was paid for is handed over even where the store is broken
+            _log.exception("session %s could not be continued", route.session_id)
+            route.notices.append("This turn could not be added to the session; the log says why.")
+
+
+def validate(task: Task) -> None:
+    """Refuse what no model should be asked.
+
+    Raises:
+        InvalidTask: the prompt is empty, or a text is over `MAX_PROMPT_CHARS`, or the history starts or ends oddly.
+
+    """
+    if not task.prompt.strip():
+        raise InvalidTask("prompt is empty. Say what is to be done.")
+    texts = {"prompt": task.prompt, "system": task.system or ""}
+    texts |= {f"history[{index}]": message.content for index, message in enumerate(task.history or ())}
+    for name, text in texts.items():
+        if len(text) > MAX_PROMPT_CHARS:
+            raise InvalidTask(
+                f"{name} has {len(text):,} characters; at most {MAX_PROMPT_CHARS:,} are accepted. Split it into parts."
+            )
+    if task.history and task.history[-1].role == "user":
+        raise InvalidTask(
+            "history ends with a user message; it must end with the assistant's. The new one goes in prompt."
+        )
+
+
+def _notices_on(answer: Answer, selection: ModelSelection) -> list[str]:
+    notices: list[str] = []
+    if answer.model_id != selection.primary_model:
+        notices.append(f"{selection.primary_model} failed; {answer.model_id} answered instead.")
+    if answer.response.finish_reason == "length":
+        notices.append("The answer reached its token limit and is cut off. Raise max_tokens for more.")
+    if answer.response.finish_reason == "content_filter":
+        notices.append("The provider's content filter ended the answer.")
+    return notices
