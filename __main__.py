@@ -1,0 +1,5 @@
+"""``python -m pointsman``, for the installed package."""
+
+from pointsman.server import main
+
+main()

@@ -1,0 +1,399 @@
+"""The terminal face: ``ask``, ``classify``, ``estimate``, ``models``, ``doctor``, ``pull``; without a command it serves MCP.
+
+What a command is for goes to stdout (for people, or with ``--json`` for programs); signs of life and errors go to stderr.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import anyio
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, SpinnerColumn, TaskID, TextColumn, TransferSpeedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from routing.doctor import Finding, examine
+from routing.embedded.pull import pull as pulled
+from routing.errors import InvalidTask, UnknownHandle
+from routing.estimate import estimates
+from routing.pricing import microusd, spoken_usd
+from routing.settings import Settings
+from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Task
+from tools.arguments import constraints_of
+from tools.base import Services
+from tools.models import models_result
+from tools.results import AnalysisResult, EstimateResult, ModelsResult, RouteResult
+from tools.route import decided, estimated
+
+out = Console()
+err = Console(stderr=True)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Send each task to the cheapest model that is good enough. Without a command: serve MCP.",
+)
+T = TypeVar("T")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Cost = Annotated[CostPreference | None, typer.Option("--cost", help="What to prefer where models differ.")]
+ForcedModel = Annotated[str | None, typer.Option("--model", help="Use this model and no other.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composition:
+    """What `server.py` puts together; handed in, because importing it here would load it twice."""
+
+    composed: Callable[[Settings], AbstractAsyncContextManager[Services]]
+    settings_of: Callable[[Mapping[str, str]], Settings]
+    serve: Callable[[Literal["stdio", "sse", "streamable-http"], str, int], None]
+    version: str
+
+    def settings(self) -> Settings:
+        """The settings of this process."""
+        return self.settings_of(os.environ)
+
+
+def run(composition: Composition) -> None:
+    """Do what the command line says. Raises the `RoutingError` of what went wrong."""
+    app(obj=composition)
+
+
+@app.callback(invoke_without_command=True)
+def serve(
+    ctx: typer.Context,
+    transport: Annotated[
+        Literal["stdio", "sse", "streamable-http"], typer.Option(help="How MCP clients connect.")
+    ] = "stdio",
+    host: Annotated[str, typer.Option(help="Address to listen on (HTTP).")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on (HTTP).", min=1, max=65_535)] = 8484,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Send each task to the cheapest model that is good enough. Without a command: serve MCP."""
+    composition: Composition = ctx.obj
+    if version:
+        out.print(composition.version, highlight=False)
+    elif ctx.invoked_subcommand is None:
+        composition.serve(transport, host, port)
+
+
+@app.command()
+def ask(
+    ctx: typer.Context,
+    prompt: Annotated[str, typer.Argument(help="The task; - reads it from standard input.")],
+    model: ForcedModel = None,
+    session: Annotated[str | None, typer.Option(help="Continue this session; last is the latest one.")] = None,
+    cost: Cost = None,
+    system: Annotated[str | None, typer.Option(help="Replaces the category's system prompt.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.", min=1)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Route a task and print the answer."""
+    text = sys.stdin.read() if prompt == "-" else prompt
+
+    async def asked(services: Services, on_progress: OnProgress) -> RouteResult:
+        constraints = constraints_of(services.settings, cost_preference=cost, force_model=model, max_tokens=max_tokens)
+        task = Task(prompt=text, system=system, session_id=session, constraints=constraints)
+        if session == "last":
+            task = replace(task, session_id=await _latest_session(services))
+        return RouteResult.of(await services.router.route(task, on_progress))
+
+    result = _with_services(ctx.obj, asked, quiet=as_json)
+    _print_json(result) if as_json else _print_answer(result)
+
+
+@app.command()
+def classify(
+    ctx: typer.Context,
+    prompt: Annotated[str | None, typer.Argument(help="The task.")] = None,
+    jsonl: Annotated[
+        str | None, typer.Option(help="One JSON object with prompt a line, from this file or - (standard input).")
+    ] = None,
+    cost: Cost = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what kind of task it is and which model would take it."""
+    if jsonl is not None:
+        _with_services(ctx.obj, functools.partial(_classify_lines, source=jsonl), quiet=True)
+        return
+    if prompt is None:
+        raise InvalidTask('give a prompt, as in: classify "Translate this to French", or --jsonl FILE.')
+
+    async def classified(services: Services, _: OnProgress) -> Any:
+        task = Task(prompt=prompt, constraints=constraints_of(services.settings, cost_preference=cost))
+        return decided(await services.router.decide(task))
+
+    result = _with_services(ctx.obj, classified, quiet=as_json)
+    if as_json:
+        _print_json(result)
+        return
+    analysis, selection = result.task_analysis, result.model_selection
+    _print_pairs(
+        ("category", analysis.category),
+        ("complexity", str(analysis.complexity)),
+        ("confidence", f"{analysis.confidence:.2f}"),
+        ("tokens", f"{analysis.estimated_input_tokens} in, about {analysis.estimated_output_tokens} out"),
+        ("because", analysis.reasoning),
+        ("model", selection.primary_model),
+        ("because", selection.reasoning),
+        ("then", ", ".join(selection.fallback_models) or "nothing"),
+        ("expected cost", _dollars(selection.estimated_cost_usd)),
+    )
+
+
+@app.command()
+def estimate(
+    ctx: typer.Context,
+    prompt: Annotated[str | None, typer.Argument(help="The task; or give both token counts.")] = None,
+    input_tokens: Annotated[int | None, typer.Option(help="Input tokens a turn.", min=0)] = None,
+    output_tokens: Annotated[int | None, typer.Option(help="Output tokens a turn.", min=0)] = None,
+    turns: Annotated[int, typer.Option(help="How often it is done.", min=1)] = 1,
+    model: Annotated[list[str] | None, typer.Option(help="A model to price; may be repeated.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also models that are not configured.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Price a task on every model, without calling one."""
+    if prompt is None and (input_tokens is None or output_tokens is None):
+        raise InvalidTask("give a prompt, or both --input-tokens and --output-tokens.")
+
+    async def priced(services: Services, _: OnProgress) -> EstimateResult:
+        task = Task(prompt=prompt, constraints=constraints_of(services.settings)) if prompt else None
+        catalog = await services.catalog.current()
+        names = [row.model_id for row in catalog.models.values() if row.kind == "chat"] if everything else model
+        return estimated(
+            await estimates(
+                services.router,
+                task,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                turns=turns,
+                models=names,
+            )
+        )
+
+    result = _with_services(ctx.obj, priced, quiet=as_json)
+    if as_json:
+        _print_json(result)
+        return
+    table = _table("model", "tier", "cost", "seconds", "")
+    for row in result.models:
+        seconds = "?" if row.latency_ms is None else f"{row.latency_ms / 1000:.1f}"
+        note = "chosen" if row.chosen else "" if row.configured else "not configured"
+        table.add_row(row.model_id, str(row.tier), _dollars(row.cost_usd), seconds, note)
+    out.print(table)
+    counted = "counted" if result.input_tokens_exact else "estimated"
+    out.print(f"{result.turns} × ({result.input_tokens} input, {counted}, + {result.output_tokens} output tokens)")
+
+
+@app.command()
+def models(
+    ctx: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="Also models that are not configured.")] = False,
+    provider: Annotated[str | None, typer.Option(help="Only this provider's models.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models and their prices."""
+
+    async def listed(services: Services, _: OnProgress) -> ModelsResult:
+        catalog = await services.catalog.current()
+        return models_result(catalog, include_unconfigured=everything, provider=provider, today=_today())
+
+    result = _with_services(ctx.obj, listed, quiet=as_json)
+    if as_json:
+        _print_json(result)
+        return
+    table = _table("model", "tier", "$ in", "$ out", "window", "prices of", "")
+    for row in result.models:
+        age = f"{row.prices_checked or ''}{' (old)' if row.prices_are_old else ''}"
+        prices = (_per_million(row.input_usd_per_million), _per_million(row.output_usd_per_million))
+        note = "" if row.configured else row.how_to_configure or ""
+        table.add_row(row.model_id, str(row.tier), *prices, f"{row.context_window:,}", age, note)
+    out.print(table)
+    if not everything:
+        for missing, what in result.not_configured.items():
+            out.print(f"[dim]{missing}: {escape(what)}[/]")
+
+
+@app.command()
+def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Say what is configured, what is reachable, how old the prices are, and where the data lies."""
+
+    async def examined(services: Services, _: OnProgress) -> list[Finding]:
+        return await examine(services.settings, services.catalog, _today())
+
+    findings = _with_services(ctx.obj, examined, quiet=as_json)
+    if as_json:
+        out.print_json(json.dumps([{"subject": f.subject, "state": f.state, "detail": f.detail} for f in findings]))
+        return
+    colour = {"ok": "green", "note": "yellow", "problem": "red"}
+    table = _table("", "subject", "")
+    for finding in findings:
+        table.add_row(f"[{colour[finding.state]}]{finding.state}[/]", finding.subject, escape(finding.detail))
+    out.print(table)
+
+
+@app.command()
+def pull(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Fetch the embedded model's weights and the vocabularies, so that nothing is downloaded later."""
+    settings = _settings(ctx)
+    with signs_of_life(quiet=as_json) as on_progress:
+        files = anyio.run(pulled, settings, on_progress)
+    if as_json:
+        out.print_json(json.dumps({name: str(path) for name, path in files.items()}))
+        return
+    _print_pairs(*((name, str(path)) for name, path in files.items()))
+
+
+def _settings(ctx: typer.Context) -> Settings:
+    composition: Composition = ctx.obj
+    return composition.settings()
+
+
+def _with_services(composition: Composition, work: Callable[[Services, OnProgress], Awaitable[T]], *, quiet: bool) -> T:
+    """Do some work over the services, with signs of life on stderr while it lasts."""
+
+    async def main(on_progress: OnProgress) -> T:
+        async with composition.composed(composition.settings()) as services:
+            return await work(services, on_progress)
+
+    with signs_of_life(quiet=quiet) as on_progress:
+        return anyio.run(main, on_progress)
+
+
+@contextmanager
+def signs_of_life(*, quiet: bool) -> Generator[OnProgress]:
+    """Show a spinner, or a bar where there are bytes to count, on stderr; nothing where nobody watches."""
+    bar = Bar(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=err,
+        transient=True,
+        disable=quiet or not err.is_terminal,
+    )
+    with bar:
+        life = _Life(bar=bar, shown=bar.add_task("starting", total=None))
+        yield life.on_progress
+
+
+@dataclass(slots=True, kw_only=True)
+class _Life:
+    bar: Bar
+    shown: TaskID
+
+    async def on_progress(self, progress: Progress) -> None:
+        """Move the bar."""
+        counted = progress.unit == "byte"
+        self.bar.update(
+            self.shown,
+            description=progress.message,
+            completed=int(progress.done) if counted else 0,
+            total=progress.total if counted else None,
+        )
+
+
+async def _classify_lines(services: Services, _: OnProgress, *, source: str) -> None:
+    """Print one analysis a line, in the order of the prompts."""
+    with _opened(source) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                prompt = _prompt_of(line, f"{source}:{number}")
+                analysis = await services.router.analyzer.analyze(Task(prompt=prompt))
+                sys.stdout.write(AnalysisResult.of(analysis).model_dump_json() + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _opened(source: str) -> Generator[Iterable[str]]:
+    if source == "-":
+        yield sys.stdin
+        return
+    try:
+        with Path(source).open(encoding="utf-8") as file:
+            yield file
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InvalidTask(f"{source} cannot be read: {problem}.") from None
+
+
+def _prompt_of(line: str, place: str) -> str:
+    try:
+        row: object = json.loads(line)
+    except json.JSONDecodeError as problem:
+        raise InvalidTask(f"{place} is not JSON: {problem.msg}.") from None
+    match row:
+        case {"prompt": str(prompt)} if prompt.strip():
+            return prompt
+        case _:
+            raise InvalidTask(f'{place} has no prompt: each line is an object such as {{"prompt": "…"}}.')
+
+
+async def _latest_session(services: Services) -> str:
+    latest = await services.store.latest(LOCAL_CALLER)
+    if latest is None:
+        raise UnknownHandle("there is no session to continue yet. Leave --session out to start one.")
+    return latest
+
+
+def _print_answer(result: RouteResult) -> None:
+    out.print(result.response, markup=False, highlight=False, soft_wrap=True)
+    out.print()
+    baseline = f", {_dollars(result.savings_usd)} less than {result.baseline_model}" if result.savings_usd else ""
+    err.print(
+        f"[dim]{result.model_used} · {result.task_analysis.category} (complexity {result.task_analysis.complexity}) · "
+        f"{result.actual_input_tokens} + {result.actual_output_tokens} tokens · {_dollars(result.actual_cost_usd)}{baseline}"
+        f" · {result.latency_ms / 1000:.1f} s · --session {result.session_id}[/]",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for notice in result.notices:
+        err.print(f"[yellow]{escape(notice)}[/]", highlight=False, soft_wrap=True)
+
+
+def _print_json(result: BaseModel) -> None:
+    """As JSON, indented; plain where nobody watches."""
+    if out.is_terminal:
+        out.print_json(result.model_dump_json())
+    else:
+        sys.stdout.write(result.model_dump_json(indent=2) + "\n")
+
+
+def _print_pairs(*pairs: tuple[str, str]) -> None:
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        out.print(f"[bold]{name:<{width}}[/]  {escape(value)}", highlight=False, soft_wrap=True)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(
+            column, justify="right" if column in ("cost", "seconds", "$ in", "$ out", "window") else "left"
+        )
+    return table
+
+
+def _dollars(amount: float | None) -> str:
+    return spoken_usd(None if amount is None else microusd(amount))
+
+
+def _per_million(price: float | None) -> str:
+    return "?" if price is None else f"{price:g}"
+
+
+def _today() -> date:
+    return date.today()  # noqa: DTZ011 - prices are dated by calendar day

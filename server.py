@@ -1,0 +1,253 @@
+"""Pointsman: the composition root.
+
+    settings → registry, store, embedded model → the five stages → `mcp`, the MCP server
+
+``main()`` serves MCP on stdio where nothing else is asked for; every other command line is `cli.py`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+HERE = Path(__file__).resolve().parent
+if sys.path[:1] != [str(HERE)]:
+    sys.path.insert(0, str(HERE))  # inside the wheel our packages lie in this folder; see docs/adr/0005
+
+import anyio  # noqa: E402
+import dotenv  # noqa: E402 - after the line above, like all that follows
+import platformdirs  # noqa: E402
+from mcp.server import MCPServer  # noqa: E402
+
+from routing.analyzer import RulesAnalyzer  # noqa: E402
+from routing.assembler import Assembler  # noqa: E402
+from routing.catalog import CatalogSource  # noqa: E402
+from routing.dispatch.engine import DispatchEngine  # noqa: E402
+from routing.dispatch.providers import ProviderPool  # noqa: E402
+from routing.embedded.assets import QWEN_CODER_HALF_BILLION, fetch  # noqa: E402
+from routing.embedded.runtime import EmbeddedRuntime  # noqa: E402
+from routing.errors import AssetError, RoutingError, SettingsError  # noqa: E402
+from routing.recorder import Recorder  # noqa: E402
+from routing.registry import RegistryFile  # noqa: E402
+from routing.router import Router  # noqa: E402
+from routing.selector import Selector  # noqa: E402
+from routing.settings import Settings, load_settings  # noqa: E402
+from routing.state.sqlite import SqliteStore  # noqa: E402
+from routing.tokens import TokenCounter  # noqa: E402
+from routing.types import OnProgress  # noqa: E402
+from tools import all_tools  # noqa: E402
+from tools.base import Services  # noqa: E402
+
+VERSION = "0.1.0"
+SHIPPED_REGISTRY = HERE / "registry.json"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+Transport = Literal["stdio", "sse", "streamable-http"]
+
+INSTRUCTIONS = (
+    "Pointsman answers self-contained tasks with the cheapest model that is good enough. Delegate work that does not need "
+    "you or your conversation: summaries, drafts, translations, extraction, classification, clear coding tasks, questions. "
+    "Put everything that is needed into prompt. Keep work that depends on what only you have seen."
+)
+
+
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    """The settings, from the environment and the ``.env`` files beside this file and in the home folder.
+
+    Raises:
+        SettingsError: a variable is misspelt or its value is not allowed.
+
+    """
+    default_home = platformdirs.user_data_path("pointsman", appauthor=False)
+    home = Path(environment.get("POINTSMAN_HOME") or default_home).expanduser()
+    written = {**dotenv.dotenv_values(HERE / ".env"), **dotenv.dotenv_values(home / ".env")}
+    known = {name: value for name, value in written.items() if value is not None}
+    return load_settings({**known, **environment}, default_home)
+
+
+async def weights(settings: Settings, on_progress: OnProgress) -> Path:
+    """The embedded model's file: the user's own, or the shipped choice, fetched where it is not here yet.
+
+    Raises:
+        AssetError: it is not there, or no mirror has it.
+
+    """
+    if settings.local_model == "auto":
+        folder, hub = settings.models_folder, settings.hub_endpoint
+        return await fetch(QWEN_CODER_HALF_BILLION, folder, on_progress, hub_endpoint=hub)
+    own = Path(settings.local_model)
+    if not await anyio.Path(own).is_file():
+        raise AssetError(f"POINTSMAN_LOCAL_MODEL names {own}, which is no file. Name a GGUF file, or unset it.")
+    return own
+
+
+def check_registry(settings: Settings) -> RegistryFile:
+    """The registry and the user's file over it.
+
+    Raises:
+        RegistryError: a file is broken, or the policy or the baseline model of the settings is not in it.
+
+    """
+    file = RegistryFile(SHIPPED_REGISTRY, settings.overlay)
+    registry = file.current()
+    registry.policy(settings.policy or registry.default_policy)
+    if settings.baseline_model:
+        registry.model(settings.baseline_model)
+    for provider in registry.providers.values():
+        settings.key_of(provider)
+    return file
+
+
+@asynccontextmanager
+async def composed(settings: Settings) -> AsyncGenerator[Services]:
+    """The services over these settings, closed at the end.
+
+    Raises:
+        RegistryError: a registry file is broken.
+        SettingsError: the home folder cannot be used.
+
+    """
+    registry = check_registry(settings)
+    counter = TokenCounter(settings.vocabularies)
+    catalog = CatalogSource(settings, registry)
+    runtime = EmbeddedRuntime(
+        functools.partial(weights, settings), log_path=settings.home / "llama.log", threads=settings.local_threads
+    )
+    providers = ProviderPool(runtime)
+    async with SqliteStore(settings.database, session_ttl_seconds=settings.session_ttl_seconds) as store:
+        router = Router(
+            catalog=catalog,
+            sessions=store,
+            analyzer=RulesAnalyzer(counter),
+            selector=Selector(confidence_threshold=settings.confidence_threshold),
+            assembler=Assembler(counter=counter),
+            dispatcher=DispatchEngine(providers=providers, counter=counter),
+            recorder=Recorder(ledger=store, baseline_model=settings.baseline_model),
+        )
+        try:
+            yield Services(settings=settings, catalog=catalog, router=router, store=store, runtime=runtime)
+        finally:
+            await providers.aclose()
+            await runtime.aclose()
+
+
+class SharedServices:
+    """The server's lifespan. SSE begins one per connection: what `held` made is shared by all of them."""
+
+    def __init__(self) -> None:
+        self._held: Services | None = None
+
+    @asynccontextmanager
+    async def held(self, settings: Settings) -> AsyncGenerator[None]:
+        """Make the services, and keep them for every connection until the block ends."""
+        async with composed(settings) as services:
+            self._held = services
+            try:
+                yield
+            finally:
+                self._held = None
+
+    @asynccontextmanager
+    async def __call__(self, _: MCPServer[Services]) -> AsyncGenerator[Services]:
+        """The services for a connection: the shared ones, or (stdio has one connection) its own."""
+        if self._held is not None:
+            yield self._held
+            return
+        async with composed(settings_of(os.environ)) as services:
+            yield services
+
+
+lifespan = SharedServices()
+mcp = MCPServer[Services](
+    "pointsman",
+    title="Pointsman",
+    version=VERSION,
+    instructions=INSTRUCTIONS,
+    tools=list(all_tools()),
+    lifespan=lifespan,
+    log_level="WARNING",
+)
+
+
+def serve(transport: Transport = "stdio", host: str = "127.0.0.1", port: int = 8484) -> None:
+    """Serve MCP until the client goes away (stdio) or a signal comes (HTTP).
+
+    Raises:
+        SettingsError, RegistryError: before anything is served.
+
+    """
+    settings = settings_of(os.environ)
+    check_registry(settings)
+    logging.getLogger().setLevel(settings.log_level)
+    if transport == "stdio":
+        mcp.run("stdio")
+        return
+    _check_address(host, port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: closing what is open
+    with contextlib.suppress(KeyboardInterrupt):
+        anyio.run(_serve_http, transport, host, port, settings)
+
+
+async def _serve_http(transport: Transport, host: str, port: int, settings: Settings) -> None:
+    import uvicorn  # noqa: PLC0415 - a host on stdio should not wait for it
+
+    path = "/sse" if transport == "sse" else "/mcp"
+    app = mcp.sse_app(host=host) if transport == "sse" else mcp.streamable_http_app(host=host)
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level=settings.log_level.lower(), timeout_graceful_shutdown=30
+    )
+    async with lifespan.held(settings):
+        sys.stderr.write(f"pointsman: serving MCP at http://{host}:{port}{path}\n")
+        await uvicorn.Server(config).serve()
+
+
+def _check_address(host: str, port: int) -> None:
+    """Refuse an address that is open to others, and one where nothing can listen.
+
+    Raises:
+        SettingsError: it says what to do.
+
+    """
+    if host not in LOOPBACK:
+        raise SettingsError(
+            f"--host {host} would let others use your keys, and there is no authentication. Listen on 127.0.0.1, and put a "
+            "proxy that authenticates in front of it."
+        )
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as problem:
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {problem.strerror}. Choose another port with --port, or end what uses it."
+        ) from problem
+
+
+def first_of(errors: BaseExceptionGroup[Exception]) -> BaseException:
+    """The first error inside nested groups: task groups wrap what a server's lifespan raises."""
+    first = errors.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def main() -> None:
+    """Serve on stdio, or do what the command line says; a problem ends with one line that says what to do."""
+    try:
+        if sys.argv[1:]:
+            import cli  # noqa: PLC0415 - costs 0.1 s that a host which starts us should not wait for
+
+            cli.run(cli.Composition(composed=composed, settings_of=settings_of, serve=serve, version=VERSION))
+        else:
+            serve()
+    except* RoutingError as errors:
+        sys.exit(f"pointsman: {first_of(errors)}")
+
+
+if __name__ == "__main__":
+    main()

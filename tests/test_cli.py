@@ -1,0 +1,176 @@
+"""The terminal, as a person and as a program use it: real processes against a loopback upstream."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.upstream import Upstream
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Terminal:
+    """Runs commands in a home of its own."""
+
+    def __init__(self, home: Path, upstream: Upstream) -> None:
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "POINTSMAN_HOME": str(home),
+            "POINTSMAN_DISCOVER": "false",
+            "POINTSMAN_LOCAL_MODEL": "off",
+            "OPENAI_API_KEY": "sk-canary",
+            "OPENAI_BASE_URL": upstream.url,
+        }
+
+    def run(self, *arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "server.py"), *arguments],
+            env={**self.env, **env},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        result = self.run(*arguments, "--json")
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+
+@pytest.fixture
+def upstream() -> Generator[Upstream]:
+    with Upstream() as running:
+        yield running
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, upstream: Upstream) -> Terminal:
+    return Terminal(tmp_path / "home", upstream)
+
+
+def test_ask_prints_the_answer_on_stdout_and_the_bill_on_stderr(terminal: Terminal) -> None:
+    result = terminal.run("ask", "What is the capital of France?")
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "Paris."
+    assert "openai/" in result.stderr
+    assert "20 + 5 tokens" in result.stderr
+
+
+def test_ask_json_is_the_result_of_route_and_answer(terminal: Terminal) -> None:
+    data = terminal.json("ask", "What is the capital of France?", "--model", "openai/gpt-4.1")
+
+    assert data["response"] == "Paris."
+    assert data["model_used"] == "openai/gpt-4.1"
+    assert data["actual_cost_usd"] == (20 * 2 + 5 * 8) / 1_000_000
+    assert data["session_id"].startswith("ses_")
+
+
+def test_a_session_goes_on_by_its_id_or_as_the_last_one(terminal: Terminal, upstream: Upstream) -> None:
+    first = terminal.json("ask", "My name is Ada.")
+    terminal.json("ask", "What is my name?", "--session", first["session_id"])
+    terminal.json("ask", "And again?", "--session", "last")
+
+    said = [message["content"] for message in upstream.requests[2].body["messages"] if message["role"] == "user"]
+    assert said == ["My name is Ada.", "What is my name?", "And again?"]
+
+
+def test_a_prompt_can_come_from_standard_input(terminal: Terminal, upstream: Upstream) -> None:
+    terminal.run("ask", "-", stdin="Summarise this.")
+
+    assert upstream.requests[0].body["messages"][-1]["content"] == "Summarise this."
+
+
+def test_classify_jsonl_gives_one_analysis_a_line_in_order(terminal: Terminal, tmp_path: Path) -> None:
+    prompts = ["Prove that the square root of 2 is irrational.", "Translate 'good morning' into French.", "hola"]
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+
+    from_file = terminal.run("classify", "--jsonl", str(file))
+    from_stdin = terminal.run("classify", "--jsonl", "-", stdin=file.read_text())
+
+    assert from_file.returncode == 0, from_file.stderr
+    assert from_file.stdout == from_stdin.stdout
+    lines = [json.loads(line) for line in from_file.stdout.splitlines()]
+    assert [line["category"] for line in lines] == ["deep_reasoning", "text_generation", "qa_retrieval"]
+    assert all(1 <= line["complexity"] <= 5 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{broken\n", ":1 is not JSON"),
+        ('{"prompt": "x"}\n{"text": "y"}\n', ":2 has no prompt"),
+        ("[]\n", ":1 has no prompt"),
+    ],
+)
+def test_a_line_that_holds_no_prompt_is_named(terminal: Terminal, tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(content)
+
+    result = terminal.run("classify", "--jsonl", str(file))
+
+    assert result.returncode == 1
+    assert said in result.stderr
+
+
+def test_estimate_prices_every_model_on_the_same_tokens(terminal: Terminal) -> None:
+    data = terminal.json("estimate", "--input-tokens", "2000", "--output-tokens", "500", "--turns", "10", "--all")
+
+    costs = {row["model_id"]: row["cost_usd"] for row in data["models"]}
+    assert costs["anthropic/claude-opus-4"] == 0.675
+    assert costs["google/gemini-2.5-flash"] == 0.0185
+
+
+def test_models_lists_what_is_configured_and_all_lists_the_rest(terminal: Terminal) -> None:
+    configured = terminal.json("models")
+    everything = terminal.json("models", "--all")
+
+    assert {row["provider"] for row in configured["models"]} == {"openai"}
+    assert len(everything["models"]) > len(configured["models"])
+
+
+def test_doctor_says_what_is_configured_and_where_the_data_lies(terminal: Terminal, upstream: Upstream) -> None:
+    findings = {row["subject"]: row for row in terminal.json("doctor")}
+
+    assert findings["openai"]["state"] == "ok"
+    assert upstream.url in findings["openai"]["detail"]
+    assert findings["anthropic"]["detail"] == "not configured: set ANTHROPIC_API_KEY"
+    assert findings["home"]["detail"] == terminal.env["POINTSMAN_HOME"]
+
+
+def test_no_command_ever_prints_the_key(terminal: Terminal) -> None:
+    for command in (["ask", "hi"], ["models"], ["doctor"], ["classify", "hi"], ["estimate", "hi"]):
+        result = terminal.run(*command, POINTSMAN_LOG_LEVEL="DEBUG")
+        assert result.returncode == 0, result.stderr
+        assert "sk-canary" not in result.stdout + result.stderr
+
+
+def test_a_settings_file_in_the_home_folder_is_read_and_the_environment_wins(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".env").write_text("ANTHROPIC_API_KEY=sk-ant\nOPENAI_BASE_URL=http://127.0.0.1:9/v1\n")
+
+    findings = {row["subject"]: row for row in terminal.json("doctor")}
+
+    assert findings["anthropic"]["state"] == "ok"
+    assert "127.0.0.1:9/" not in findings["openai"]["detail"]
+
+
+def test_a_misspelt_command_offers_the_nearest(terminal: Terminal) -> None:
+    result = terminal.run("askk", "hi")
+    assert result.returncode == 2
+    assert "Did you mean 'ask'" in result.stderr

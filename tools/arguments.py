@@ -1,0 +1,70 @@
+"""The arguments that describe a task and what is insisted on, the same in every tool that takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from routing.pricing import microusd
+from routing.router import MAX_PROMPT_CHARS
+from routing.settings import Settings, preference_of
+from routing.types import Constraints, CostPreference, Message
+
+Prompt = Annotated[str, Field(description="The task, complete in itself", min_length=1, max_length=MAX_PROMPT_CHARS)]
+System = Annotated[str | None, Field(description="Replaces the system prompt of the category")]
+SessionId = Annotated[str | None, Field(description="From an earlier result: continues that conversation")]
+Preference = Annotated[
+    CostPreference | None, BeforeValidator(preference_of), Field(description="Default: the server's setting")
+]
+ForceModel = Annotated[str | None, Field(description="A model id of list_models; nothing else is tried")]
+SelfHostedOnly = Annotated[bool | None, Field(description="Only models with open weights")]
+Allowed = Annotated[list[str] | None, Field(description="Only these providers")]
+Denied = Annotated[list[str] | None, Field(description="None of these providers")]
+MaxTokens = Annotated[int | None, Field(description="Longest answer, in tokens", ge=1, le=128_000)]
+MaxCost = Annotated[
+    float | None, Field(description="Most it may be expected to cost", ge=0, le=1000, allow_inf_nan=False)
+]
+MaxLatency = Annotated[int | None, Field(description="Most it may be expected to take", ge=1, le=3_600_000)]
+MinQuality = Annotated[
+    float | None, Field(description="Least quality index (0-100)", ge=0, le=100, allow_inf_nan=False)
+]
+Deadline = Annotated[float | None, Field(description="Give up after this long", gt=0, le=3600, allow_inf_nan=False)]
+
+
+class HistoryMessage(BaseModel):
+    """One earlier turn."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["user", "assistant"]
+    content: str = Field(max_length=MAX_PROMPT_CHARS)
+
+
+History = Annotated[
+    list[HistoryMessage] | None,
+    Field(description="Earlier turns, oldest first; used instead of the session's", max_length=200),
+]
+
+
+def messages_of(history: Sequence[HistoryMessage] | None) -> tuple[Message, ...] | None:
+    """The history as the router takes it."""
+    return None if history is None else tuple(Message(role=turn.role, content=turn.content) for turn in history)
+
+
+def constraints_of(settings: Settings, **given: Any) -> Constraints:
+    """The constraints that were given, with the server's settings where nothing was said."""
+    stated = {name: value for name, value in given.items() if value is not None}
+    return Constraints(
+        cost_preference=stated.get("cost_preference", settings.cost_preference),
+        self_hosted_only=settings.self_hosted_only or stated.get("self_hosted_only", False),
+        force_model=stated.get("force_model"),
+        allowed_providers=frozenset(stated.get("allowed_providers", ())),
+        denied_providers=frozenset(stated.get("denied_providers", ())),
+        max_tokens=stated.get("max_tokens"),
+        max_cost_microusd=microusd(stated["max_cost_usd"]) if "max_cost_usd" in stated else None,
+        max_latency_ms=stated.get("max_latency_ms"),
+        min_quality=stated.get("min_quality"),
+        deadline_seconds=stated.get("deadline_seconds"),
+    )

@@ -1,0 +1,148 @@
+"""What every MCP tool shares: strict arguments, errors a model can act on, progress, and the services behind them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, cast
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import ToolAnnotations
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from routing.catalog import CatalogSource
+from routing.embedded.runtime import EmbeddedRuntime
+from routing.errors import AllModelsFailed, BudgetExceeded, DeadlineExceeded, ProviderError, RoutingError
+from routing.router import Router
+from routing.settings import Settings
+from routing.state import Store
+from routing.types import OnProgress, Progress
+from tools.schemas import input_schema, output_schema
+
+_SECONDS_BETWEEN_REPORTS = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What the tools call; made once per process by the server's lifespan."""
+
+    settings: Settings
+    catalog: CatalogSource
+    router: Router
+    store: Store
+    runtime: EmbeddedRuntime
+
+
+class StrictTool(Tool):
+    """A tool that refuses arguments it does not know, which the SDK would drop, and says what is wrong in plain words."""
+
+    async def run(self, arguments: dict[str, Any], context: Any, convert_result: bool = False) -> Any:  # noqa: FBT001 - the SDK's signature
+        """Run the tool.
+
+        Raises:
+            ToolError: the arguments do not fit, or the tool failed in a way that its caller can do something about.
+
+        """
+        try:
+            return await super().run(arguments, context, convert_result)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(_explained(self.name, error.__cause__, list(self.parameters["properties"]))) from None
+            raise
+
+
+def strict_tool(
+    function: Callable[..., Any], *, title: str, read_only: bool, idempotent: bool, open_world: bool
+) -> StrictTool:
+    """Make a tool of an async function; its docstring is what a model reads of it."""
+    tool = cast(
+        "StrictTool",
+        StrictTool.from_function(
+            function,
+            title=title,
+            description=" ".join((function.__doc__ or "").split()),
+            annotations=ToolAnnotations(
+                read_only_hint=read_only, destructive_hint=False, idempotent_hint=idempotent, open_world_hint=open_world
+            ),
+        ),
+    )
+    arguments = tool.fn_metadata.arg_model
+    arguments.model_config["extra"] = "forbid"
+    arguments.model_rebuild(force=True)
+    tool.parameters = input_schema(arguments.model_json_schema(by_alias=True))
+    if tool.fn_metadata.output_schema is not None:
+        tool.fn_metadata.output_schema = output_schema(tool.fn_metadata.output_schema)
+    return tool
+
+
+def services_of(context: Context[Services, Any]) -> Services:
+    """The services that the server's lifespan made."""
+    return context.request_context.lifespan_context
+
+
+@contextmanager
+def errors_for_the_model() -> Generator[None]:
+    """Translate what went wrong into text that says what to do, and whether a retry helps."""
+    try:
+        yield
+    except RoutingError as error:
+        raise ToolError(f"{error} {_retry_advice(error)}") from error
+
+
+def relay(context: Context[Services, Any], clock: Callable[[], float] = time.monotonic) -> OnProgress:
+    """Report progress to the host: every step, and of what flows (tokens, bytes) four reports a second.
+
+    The protocol wants a number that only grows: it counts the reports.
+    """
+    reports = 0
+    last = 0.0
+
+    async def on_progress(progress: Progress) -> None:
+        nonlocal reports, last
+        if progress.unit != "step" and clock() - last < _SECONDS_BETWEEN_REPORTS:
+            return
+        reports, last = reports + 1, clock()
+        await context.report_progress(reports, message=spoken(progress))
+
+    return on_progress
+
+
+def spoken(progress: Progress) -> str:
+    """A line for people."""
+    if progress.unit == "byte" and progress.total:
+        return f"{progress.message}: {progress.done / progress.total:.0%} of {progress.total / 1e6:,.0f} MB"
+    return progress.message
+
+
+def _retry_advice(error: RoutingError) -> str:
+    failures: Sequence[RoutingError] = error.failures if isinstance(error, AllModelsFailed) else (error,)
+    if any(isinstance(failure, ProviderError) and failure.retryable for failure in failures):
+        return "Trying again in a moment may help."
+    if isinstance(error, (DeadlineExceeded, BudgetExceeded)):
+        return "The same call again will end the same way unless the limit is raised."
+    return "The same call again will fail the same way."
+
+
+def _explained(tool: str, invalid: ValidationError, known: list[str]) -> str:
+    problems = [_problem(error, known) for error in invalid.errors(include_url=False, include_input=False)]
+    return f"{tool} was not run: {'; '.join(problems)}. Correct the arguments and call again."
+
+
+def _problem(error: Mapping[str, Any], known: list[str]) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{place}: {error['msg']}"
+    nearest = get_close_matches(place, known, n=1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"
+    return f"unknown argument {place!r}, {hint}"
+
+
+class Result(BaseModel):
+    """A tool's data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,0 +1,216 @@
+"""The data of tool results. Money is in dollars here, durations in milliseconds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from routing.pricing import saved_microusd, usd
+from routing.types import (
+    Attempt,
+    AttemptOutcome,
+    Category,
+    FinishReason,
+    ModelSelection,
+    Pattern,
+    Role,
+    RouteRecord,
+    TaskAnalysis,
+)
+from tools.base import Result
+
+_MOST_REJECTIONS = 12
+
+
+class AnalysisResult(Result):
+    """What the task was understood as."""
+
+    category: Category
+    complexity: int
+    confidence: float
+    estimated_input_tokens: int
+    estimated_output_tokens: int
+    input_tokens_exact: bool
+    requires_long_context: bool
+    requires_tool_use: bool
+    requires_vision: bool
+    math_heavy: bool
+    pattern: Pattern
+    role: Role
+    language: str
+    sensitive: bool
+    analyzer: str
+    reasoning: str
+
+    @classmethod
+    def of(cls, analysis: TaskAnalysis) -> AnalysisResult:
+        """From what the analyzer found."""
+        return cls(**{name: getattr(analysis, name) for name in cls.model_fields})
+
+
+class RejectionResult(Result):
+    """A model that was not chosen."""
+
+    model_id: str
+    reason: str
+
+
+class SelectionResult(Result):
+    """The model that was chosen, and why."""
+
+    primary_model: str
+    provider: str
+    fallback_models: list[str]
+    estimated_cost_usd: float | None = Field(description="null: the price is unknown")
+    reasoning: str
+    rejected: list[RejectionResult] = Field(description="Of the configured models")
+    not_configured: int = Field(description="Models whose provider has no key or server")
+
+    @classmethod
+    def of(cls, selection: ModelSelection) -> SelectionResult:
+        """From what the selector decided."""
+        near = [rejection for rejection in selection.rejections if rejection.configured]
+        return cls(
+            primary_model=selection.primary_model,
+            provider=selection.provider,
+            fallback_models=list(selection.fallback_models),
+            estimated_cost_usd=usd(selection.estimated_cost_microusd),
+            reasoning=selection.reasoning,
+            rejected=[RejectionResult(model_id=one.model_id, reason=one.reason) for one in near[:_MOST_REJECTIONS]],
+            not_configured=len(selection.rejections) - len(near),
+        )
+
+
+class AttemptResult(Result):
+    """One upstream call."""
+
+    model_id: str
+    outcome: AttemptOutcome
+    latency_ms: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    error: str | None
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> AttemptResult:
+        """From what was booked."""
+        return cls(
+            model_id=attempt.model_id,
+            outcome=attempt.outcome,
+            latency_ms=attempt.latency_ms,
+            input_tokens=attempt.usage.input_tokens,
+            output_tokens=attempt.usage.output_tokens,
+            cost_usd=usd(attempt.cost_microusd),
+            error=attempt.error,
+        )
+
+
+class RouteResult(Result):
+    """An answer and its bill."""
+
+    session_id: str = Field(description="Pass it on to continue the conversation")
+    route_id: str
+    status: Literal["completed"]
+    response: str
+    finish_reason: FinishReason | None
+    model_used: str
+    task_analysis: AnalysisResult
+    model_selection: SelectionResult
+    actual_input_tokens: int
+    actual_output_tokens: int
+    tokens_estimated: bool = Field(description="true: the provider reported none, we counted")
+    actual_cost_usd: float | None = Field(description="null: the price is unknown")
+    baseline_model: str | None
+    baseline_cost_usd: float | None
+    savings_usd: float | None = Field(description="Against the baseline model, all attempts paid")
+    latency_ms: int
+    tools_called: list[str]
+    attempts: list[AttemptResult]
+    notices: list[str]
+
+    @classmethod
+    def of(cls, record: RouteRecord) -> RouteResult:
+        """From the record of a completed route."""
+        if record.analysis is None or record.selection is None or record.model_used is None:
+            raise ValueError(f"route {record.route_id} was not completed")
+        return cls(
+            session_id=record.session_id,
+            route_id=record.route_id,
+            status="completed",
+            response=record.text,
+            finish_reason=record.finish_reason,
+            model_used=record.model_used,
+            task_analysis=AnalysisResult.of(record.analysis),
+            model_selection=SelectionResult.of(record.selection),
+            actual_input_tokens=record.usage.input_tokens,
+            actual_output_tokens=record.usage.output_tokens,
+            tokens_estimated=record.usage.estimated,
+            actual_cost_usd=usd(record.cost_microusd),
+            baseline_model=record.baseline_model,
+            baseline_cost_usd=usd(record.baseline_cost_microusd),
+            savings_usd=usd(saved_microusd(record)),
+            latency_ms=record.latency_ms,
+            tools_called=[],
+            attempts=[AttemptResult.of(attempt) for attempt in record.attempts],
+            notices=list(record.notices),
+        )
+
+
+class ClassifyResult(Result):
+    """What would be done with a task."""
+
+    task_analysis: AnalysisResult
+    model_selection: SelectionResult
+
+
+class ModelEstimate(Result):
+    """What a task would cost on one model."""
+
+    model_id: str
+    tier: int
+    cost_usd: float | None = Field(description="null: the price is unknown")
+    latency_ms: int | None = Field(description="null: its speed was never measured")
+    configured: bool
+    chosen: bool
+
+
+class EstimateResult(Result):
+    """What a task would cost, on every model asked about, the cheapest first."""
+
+    input_tokens: int = Field(description="Per turn")
+    output_tokens: int = Field(description="Per turn")
+    turns: int
+    input_tokens_exact: bool
+    chosen_model: str | None
+    models: list[ModelEstimate]
+
+
+class ModelResult(Result):
+    """A model, and whether it can be called."""
+
+    model_id: str
+    display_name: str
+    provider: str
+    tier: int
+    configured: bool
+    how_to_configure: str | None
+    input_usd_per_million: float | None
+    output_usd_per_million: float | None
+    prices_checked: str | None
+    prices_are_old: bool
+    context_window: int
+    max_output_tokens: int
+    quality_index: float | None
+    self_hosted: bool
+    superseded_by: str | None
+
+
+class ModelsResult(Result):
+    """The models of the registry."""
+
+    models: list[ModelResult]
+    configured_providers: list[str]
+    not_configured: dict[str, str] = Field(description="Provider: what to set")
+    notices: list[str]
