@@ -4,6 +4,7 @@
       mirrors.py    where a file can be had: the model hub, an address, wheels read as zip files
       lock.py       one process fetches, the others wait
       relay.py      progress that never slows the work
+    pull.py       all of it fetched now, so that nothing downloads later
     runtime.py    the model's server: started on first use, ends with us
       child.py      that server, in a process of its own
     discovery.py  the model servers that already run here, which are preferred

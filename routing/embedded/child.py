@@ -43,7 +43,7 @@ def main() -> None:
         server = _start(json.loads(sys.stdin.readline()))
         answer = {"address": server.listening_address}
     except ImportError as failure:
-        answer = {"error": f"xllamacpp, which has ready-made wheels for some platforms only, is not here ({failure})"}
+        answer = {"error": f"xllamacpp cannot be loaded: {failure}.{_missing_library_hint(failure)}"}
     except Exception as failure:  # noqa: BLE001 - the parent raises it
         answer = {"error": f"{type(failure).__name__}: {failure}"}
     answers.write(json.dumps(answer) + "\n")
@@ -51,6 +51,11 @@ def main() -> None:
     if "address" in answer:
         sys.stdin.read()
     os._exit(0)  # no clean-up: the server's threads would be waited for
+
+
+def _missing_library_hint(failure: ImportError) -> str:
+    """What slim container images lack: the wheel takes the system's OpenMP runtime for granted."""
+    return " Install it (Debian and Ubuntu: apt-get install libgomp1)." if "libgomp" in str(failure) else ""
 
 
 def _start(config: Config) -> Any:

@@ -66,16 +66,6 @@ class DiscoveredServer:
     models: tuple[DiscoveredModel, ...]
 
 
-def usual_addresses(ollama_host: str = "") -> tuple[ServerAddress, ...]:
-    """Where to look; ``ollama_host`` is the text of OLLAMA_HOST."""
-    return (
-        ServerAddress(kind="ollama", root=ollama_url(ollama_host)),
-        ServerAddress(kind="lm_studio", root="http://127.0.0.1:1234"),
-        ServerAddress(kind="vllm", root="http://127.0.0.1:8000"),
-        ServerAddress(kind="llama_cpp", root="http://127.0.0.1:8080"),
-    )
-
-
 async def discover(
     servers: Sequence[ServerAddress],
     timeout_seconds: float = 0.3,

@@ -18,7 +18,6 @@ from routing.embedded.discovery import (
     discover,
     ollama_url,
     tier_of,
-    usual_addresses,
 )
 from routing.errors import SettingsError
 
@@ -183,16 +182,6 @@ async def test_the_servers_come_in_the_order_in_which_they_were_asked_for() -> N
     addresses = [ServerAddress(kind="vllm", root=f"http://127.0.0.1:{port}") for port in (1, 2)]
     servers = await discover(addresses, timeout_seconds=5, transport=httpx.MockTransport(answer))
     assert [server.base_url for server in servers] == ["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"]
-
-
-def test_the_usual_addresses_are_on_the_loopback_and_ollama_is_where_it_is_said_to_be() -> None:
-    roots = {address.kind: address.root for address in usual_addresses("10.0.0.5:1234")}
-    assert roots == {
-        "ollama": "http://10.0.0.5:1234",
-        "lm_studio": "http://127.0.0.1:1234",
-        "vllm": "http://127.0.0.1:8000",
-        "llama_cpp": "http://127.0.0.1:8080",
-    }
 
 
 @pytest.mark.parametrize(
