@@ -343,7 +343,7 @@ def _prompt_of(line: str, place: str) -> str:
 
 
 async def _latest_session(services: Services) -> str:
-    latest = await services.store.latest(LOCAL_CALLER)
+    latest = await services.store.sessions.latest(LOCAL_CALLER)
     if latest is None:
         raise UnknownHandle("there is no session to continue yet. Leave --session out to start one.")
     return latest

@@ -33,6 +33,8 @@ from routing.assembler import Assembler  # noqa: E402
 from routing.catalog import CatalogSource  # noqa: E402
 from routing.dispatch.engine import DispatchEngine  # noqa: E402
 from routing.dispatch.providers import ProviderPool  # noqa: E402
+from routing.dispatch.retry import RetryPolicy  # noqa: E402
+from routing.dispatch.tool_loop import NoTools, ToolLoop  # noqa: E402
 from routing.embedded.assets import QWEN_CODER_HALF_BILLION, fetch  # noqa: E402
 from routing.embedded.runtime import EmbeddedRuntime  # noqa: E402
 from routing.errors import AssetError, RoutingError, SettingsError  # noqa: E402
@@ -125,12 +127,17 @@ async def composed(settings: Settings) -> AsyncGenerator[Services]:
     async with SqliteStore(settings.database, session_ttl_seconds=settings.session_ttl_seconds) as store:
         router = Router(
             catalog=catalog,
-            sessions=store,
+            sessions=store.sessions,
             analyzer=RulesAnalyzer(counter),
             selector=Selector(confidence_threshold=settings.confidence_threshold),
             assembler=Assembler(counter=counter),
-            dispatcher=DispatchEngine(providers=providers, counter=counter),
-            recorder=Recorder(ledger=store, baseline_model=settings.baseline_model),
+            dispatcher=DispatchEngine(
+                providers=providers,
+                counter=counter,
+                tool_loop=ToolLoop(toolbox=NoTools()),
+                policy=RetryPolicy(most_retries=settings.max_retries),
+            ),
+            recorder=Recorder(ledger=store.ledger, baseline_model=settings.baseline_model),
         )
         try:
             yield Services(settings=settings, catalog=catalog, router=router, store=store, runtime=runtime)

@@ -18,8 +18,8 @@ from routing.registry import Model
 from routing.state import Ledger, new_handle
 from routing.types import (
     NO_USAGE,
-    Answer,
     Attempt,
+    Conversation,
     ModelSelection,
     RouteOutcome,
     RouteRecord,
@@ -44,7 +44,7 @@ class OpenRoute:
     analysis: TaskAnalysis | None = None
     selection: ModelSelection | None = None
     attempts: list[Attempt] = field(default_factory=list[Attempt])
-    answer: Answer | None = None
+    conversation: Conversation | None = None
     baseline: Model | None = None
     notices: list[str] = field(default_factory=list[str])
     record: RouteRecord | None = None
@@ -103,7 +103,7 @@ class Recorder:
 
     def _record(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> RouteRecord:
         usage = sum((attempt.usage for attempt in route.attempts), start=NO_USAGE)
-        answer = route.answer
+        answer = route.conversation.answer if route.conversation else None
         return RouteRecord(
             route_id=route.route_id,
             caller=route.task.caller,
@@ -124,6 +124,7 @@ class Recorder:
             baseline_cost_microusd=cost_microusd(_plain(answer.usage), route.baseline.prices)
             if route.baseline and answer
             else None,
+            tools=route.conversation.tools if route.conversation else (),
             error=error,
             notices=tuple(dict.fromkeys(route.notices)),
         )

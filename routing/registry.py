@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from routing.errors import RegistryError
-from routing.types import CATEGORIES, Category, CostPreference, Tier
+from routing.types import CATEGORIES, Category, Complexity, CostPreference, Effort, Tier
 
 SCHEMA_FILE = Path(__file__).with_name("registry.schema.json")
 _SHOWN_PROBLEMS = 5
@@ -181,6 +181,9 @@ class CategoryFacts(_Row):
     tools: tuple[str, ...] = Field(default=(), description="Tools that a model is granted in this category")
 
 
+EffortRow = tuple[Effort, Effort, Effort, Effort, Effort]
+
+
 class Cell(_Row):
     """One cell of the decision matrix: a model, and the one cost preference that it is kept for, if any."""
 
@@ -230,6 +233,9 @@ class Registry(_Row):
     providers: Mapping[str, Provider] = Field(description="Providers by id")
     models: Mapping[str, Model] = Field(description="Models by id")
     categories: Mapping[Category, CategoryFacts] = Field(description="Facts of the eight categories")
+    thinking_effort: tuple[EffortRow, EffortRow, EffortRow, EffortRow] = Field(
+        description="How hard a model that can reason is asked to: a row for each tier 1 to 4, of complexity 1 to 5"
+    )
     policies: Mapping[str, Policy] = Field(description="Decision matrices by name")
 
     @model_validator(mode="before")
@@ -246,6 +252,12 @@ class Registry(_Row):
         if problems := tuple(_contradictions(self)):
             raise PydanticCustomError("contradiction", "{problems}", {"problems": _listed(problems)})
         return self
+
+    def effort_for(self, model: Model, complexity: Complexity) -> Effort:
+        """How hard a model should reason about a task; ``none`` where it cannot be asked to."""
+        if model.capabilities.thinking == "none":
+            return "none"
+        return self.thinking_effort[model.tier - 1][complexity - 1]
 
     def model(self, model_id: str) -> Model:
         """Find the model of that id. Raises `RegistryError` with the nearest names where there is none."""

@@ -9,7 +9,7 @@ import anyio
 
 from routing.assembler import Assembler
 from routing.catalog import Catalog, CatalogSource
-from routing.dispatch.engine import DispatchEngine
+from routing.dispatch.engine import Dispatch, DispatchEngine
 from routing.errors import DeadlineExceeded, InvalidTask
 from routing.recorder import OpenRoute, Recorder
 from routing.selector import Selector
@@ -85,9 +85,12 @@ class Router:
         route.selection = selection = self.selector.select(task, analysis, catalog)
         request = self.assembler.assemble(task, analysis, selection, catalog)
         route.notices += [*selection.notices, *request.notices]
-        route.answer = answer = await self.dispatcher.dispatch(request, selection, catalog, route.book, on_progress)
-        route.notices += _notices_on(answer, selection)
-        await self._remember(task, route, answer)
+        dispatch = Dispatch(
+            catalog=catalog, selection=selection, analysis=analysis, book=route.book, on_progress=on_progress
+        )
+        route.conversation = conversation = await self.dispatcher.dispatch(request, dispatch)
+        route.notices += _notices_on(conversation.answer, selection)
+        await self._remember(task, route, conversation.answer)
 
     async def decide(self, task: Task) -> Decision:
         """Analyse a task and choose a model, without calling one. Raises as `route` does, up to the choice."""

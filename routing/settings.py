@@ -43,6 +43,7 @@ class Settings(BaseModel):
     self_hosted_only: bool = Field(default=False, description="Only models with open weights")
     session_ttl_seconds: int = Field(86_400, gt=0, description="A session ends after this long without use")
     confidence_threshold: float = Field(0.7, ge=0, le=1, description="Below this, a task goes to tier 2 or better")
+    max_retries: int = Field(2, ge=0, le=10, description="How often a model is asked again before the next one")
     baseline_model: str | None = Field(None, description="Model that savings are measured against")
     local_model: str = Field("auto", description="auto, off, or the path of a GGUF file of your own")
     local_threads: int | None = Field(None, ge=1, le=256, description="Threads of the embedded model")

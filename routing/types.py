@@ -250,15 +250,26 @@ class Target:
 class ModelRequest:
     """One request, complete but for the model that it goes to: the same one is sent to each candidate in turn.
 
-    ``max_output_tokens`` is the caller's or the category's bound, before a model's own limit is applied.
+    ``max_output_tokens`` is the caller's or the category's bound, before a model's own limit is applied. Where
+    ``tools_forbidden``, the tools are named (the conversation speaks of them) and must not be called any more.
     """
 
     messages: tuple[Message, ...]
     system: str
     max_output_tokens: int
     tools: tuple[ToolSpec, ...] = ()
+    tools_forbidden: bool = False
     response_schema: Mapping[str, object] | None = None
     notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headroom:
+    """What a provider's headers say is left of its rate limit; ``None`` is what they do not say."""
+
+    requests_left: int | None = None
+    tokens_left: int | None = None
+    renewed_in_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +281,24 @@ class ModelResponse:
     usage: Usage | None
     tool_calls: tuple[ToolCall, ...] = ()
     native: NativeTurn | None = None
+    headroom: Headroom | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolOutcome:
+    """What a tool returned to the model that called it; ``is_error`` where it failed."""
+
+    text: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolUse:
+    """One call of a tool by a model, for the record."""
+
+    name: str
+    is_error: bool
+    latency_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +308,14 @@ class Answer:
     model_id: str
     response: ModelResponse
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """The last answer of a model, and the tools that it called on the way there."""
+
+    answer: Answer
+    tools: tuple[ToolUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +363,7 @@ class RouteRecord:
     cost_microusd: int | None = 0
     baseline_model: str | None = None
     baseline_cost_microusd: int | None = None
+    tools: tuple[ToolUse, ...] = ()
     error: str | None = None
     notices: tuple[str, ...] = ()
 
@@ -344,7 +382,7 @@ OnProgress = Callable[[Progress], Awaitable[None]]
 """Told of progress. It may be slow or fail; the work goes on at its own pace."""
 
 OnText = Callable[[str], Awaitable[None]]
-"""Told of each piece of text as the provider streams it."""
+"""Told of each piece of text as the provider streams it; an empty one is a sign of life (reasoning, a tool call)."""
 
 
 class Analyzer(Protocol):
@@ -365,3 +403,12 @@ class Provider(Protocol):
     async def send(self, request: ModelRequest, target: Target, on_text: OnText) -> ModelResponse: ...
 
     async def aclose(self) -> None: ...
+
+
+class Toolbox(Protocol):
+    """The tools that this server can run for a model."""
+
+    @property
+    def specs(self) -> Mapping[str, ToolSpec]: ...
+
+    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome: ...

@@ -71,6 +71,7 @@ def registry(*models: Model, matrix: Mapping[str, str] | None = None, **changes:
             "default_policy": "current",
             "providers": {**providers, **changes.pop("providers", {})},
             "models": {one.model_id: one.model_dump(exclude={"model_id"}) for one in models},
+            "thinking_effort": [("low", "low", "medium", "high", "high")] * 4,
             "categories": dict.fromkeys(CATEGORY_NAMES, CATEGORY),
             "policies": {"current": {"matrix": dict.fromkeys(CATEGORY_NAMES, row)}},
             **changes,

@@ -68,6 +68,7 @@ def document() -> Document:
                 "key_variables": ["ACME_API_KEY"],
             }
         },
+        "thinking_effort": [["low", "low", "medium", "high", "high"]] * 4,
         "categories": dict.fromkeys(CATEGORIES, facts),
         "policies": {"only": {"matrix": dict.fromkeys(CATEGORIES, cells)}},
         "models": {SMALL: model_row(), LARGE: model_row(api_model_id="large-1", display_name="Large", tier=1)},

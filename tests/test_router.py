@@ -16,6 +16,8 @@ from routing.assembler import Assembler
 from routing.catalog import Catalog, CatalogSource
 from routing.dispatch.engine import DispatchEngine
 from routing.dispatch.providers import ProviderPool
+from routing.dispatch.retry import RetryPolicy
+from routing.dispatch.tool_loop import NoTools, ToolLoop
 from routing.embedded.runtime import EmbeddedRuntime
 from routing.errors import (
     AllModelsFailed,
@@ -63,7 +65,7 @@ class House:
         return await self.router.route(replace(Task(prompt=prompt), **changes), self.heard)
 
     async def booked(self) -> RouteRecord:
-        return (await self.store.recent("local", 1))[0]
+        return (await self.store.ledger.recent("local", 1))[0]
 
 
 @asynccontextmanager
@@ -75,12 +77,17 @@ async def house(tmp_path: Path, provider: FakeProvider | None = None, **recorder
     async with SqliteStore(tmp_path / "state.db") as store:
         router = Router(
             catalog=cast("CatalogSource", FixedCatalog(rows)),
-            sessions=store,
+            sessions=store.sessions,
             analyzer=RulesAnalyzer(counter),
             selector=Selector(confidence_threshold=0),
             assembler=Assembler(counter=counter),
-            dispatcher=DispatchEngine(providers=ProviderPool(no_runtime, provider.connect), counter=counter),
-            recorder=Recorder(ledger=store, **recorder),
+            dispatcher=DispatchEngine(
+                providers=ProviderPool(no_runtime, provider.connect),
+                counter=counter,
+                tool_loop=ToolLoop(toolbox=NoTools()),
+                policy=RetryPolicy(most_retries=0),
+            ),
+            recorder=Recorder(ledger=store.ledger, **recorder),
         )
         yield House(router=router, store=store, provider=provider, heard=Heard())
 
@@ -221,7 +228,7 @@ async def test_an_empty_prompt_is_refused_before_anything_is_done(tmp_path: Path
     async with house(tmp_path) as it:
         with pytest.raises(InvalidTask, match="prompt is empty"):
             await it.ask(prompt)
-        assert not await it.store.recent("local", 1)
+        assert not await it.store.ledger.recent("local", 1)
 
 
 async def test_a_text_over_the_limit_is_named_with_the_limit(tmp_path: Path) -> None:
@@ -268,4 +275,4 @@ async def test_deciding_calls_no_model_and_books_nothing(tmp_path: Path) -> None
 
         assert decision.selection.primary_model == "acme/cheap"
         assert not it.provider.requests
-        assert not await it.store.recent("local", 1)
+        assert not await it.store.ledger.recent("local", 1)

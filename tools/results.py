@@ -152,7 +152,7 @@ class RouteResult(Result):
             baseline_cost_usd=usd(record.baseline_cost_microusd),
             savings_usd=usd(saved_microusd(record)),
             latency_ms=record.latency_ms,
-            tools_called=[],
+            tools_called=[use.name for use in record.tools],
             attempts=[AttemptResult.of(attempt) for attempt in record.attempts],
             notices=list(record.notices),
         )

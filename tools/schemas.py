@@ -6,59 +6,62 @@ a field may hold is told by the value itself, so the schema keeps names, types a
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 Object = dict[str, Any]
 
-_SAID_BY_THE_VALUE = frozenset({"enum", "required", "additionalProperties", "default", "minimum", "maximum", "$defs"})
+_SAID_BY_THE_VALUE = frozenset({"enum", "required", "additionalProperties", "default", "minimum", "maximum"})
 
 
 def input_schema(schema: Object) -> Object:
-    """The arguments of a tool: strict, described, and without what an optional argument has anyway."""
-    definitions = schema.get("$defs", {})
-    return cast("Object", _without(_inlined(schema, definitions), frozenset({"$defs"}), nullable=False))
+    """The arguments of a tool: strict and described, without what an optional argument has anyway."""
+    return _Diet(definitions=schema.get("$defs", {}), dropped=frozenset(), nullable=False).lean(schema)
 
 
 def output_schema(schema: Object) -> Object:
     """The data of a result: the names of its fields, with their types."""
-    definitions = {name: {**row, "description": None} for name, row in schema.get("$defs", {}).items()}
-    return cast("Object", _without(_inlined(schema, definitions), _SAID_BY_THE_VALUE, nullable=True))
+    named: dict[str, Object] = schema.get("$defs", {})
+    definitions = {
+        name: {key: part for key, part in row.items() if key != "description"} for name, row in named.items()
+    }
+    return _Diet(definitions=definitions, dropped=_SAID_BY_THE_VALUE, nullable=True).lean(schema)
 
 
-def _inlined(node: Json, definitions: Object) -> Json:
-    """Every ``$ref`` replaced by what it refers to; our models nest, they never recur."""
-    match node:
-        case {"$ref": str(reference)}:
-            beside = {key: value for key, value in node.items() if key != "$ref"}
-            return _inlined({**definitions[reference.rsplit("/", 1)[1]], **beside}, definitions)
-        case dict():
-            return {key: _inlined(value, definitions) for key, value in node.items()}
-        case list():
-            return [_inlined(item, definitions) for item in node]
-        case _:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Diet:
+    """What is left out. Our models nest and never recur, so every definition can stand where it is referred to."""
+
+    definitions: dict[str, Object]
+    dropped: frozenset[str]
+    nullable: bool
+
+    def lean(self, node: Object) -> Object:
+        node = self._collapsed(self._resolved(node))
+        gone = self.dropped | {"$defs", "title"}
+        return {key: self._part(key, part) for key, part in node.items() if key not in gone}
+
+    def _part(self, key: str, part: object) -> object:
+        if key == "properties":
+            return {name: self.lean(row) for name, row in cast("dict[str, Object]", part).items()}
+        if isinstance(part, dict):
+            return self.lean(cast("Object", part))
+        if isinstance(part, list):
+            return [self._part("", item) for item in cast("list[object]", part)]
+        return part
+
+    def _resolved(self, node: Object) -> Object:
+        if "$ref" not in node:
             return node
+        name = str(node["$ref"]).rsplit("/", 1)[1]
+        return {**self.definitions[name], **{key: part for key, part in node.items() if key != "$ref"}}
 
-
-def _without(node: Json, keys: frozenset[str], *, nullable: bool) -> Json:
-    match node:
-        case {"anyOf": [dict(value), {"type": "null"}]}:
-            beside = {key: part for key, part in node.items() if key not in ("anyOf", "default")}
-            merged: Json = {**value, **beside}
-            lean = _without(merged, keys, nullable=nullable)
-            return {**lean, "type": [value["type"], "null"]} if nullable and isinstance(lean, dict) else lean
-        case {"properties": dict(properties)}:
-            kept = {name: _without(part, keys, nullable=nullable) for name, part in properties.items()}
-            rest = {key: part for key, part in node.items() if key != "properties"}
-            return {**cast("Object", _without(rest, keys, nullable=nullable)), "properties": kept}
-        case dict():
-            dropped = keys | {"title"}
-            return {
-                key: _without(part, keys, nullable=nullable)
-                for key, part in node.items()
-                if key not in dropped and part is not None
-            }
-        case list():
-            return [_without(item, keys, nullable=nullable) for item in node]
-        case _:
+    def _collapsed(self, node: Object) -> Object:
+        """``X or null`` as X, or as a type that may be null."""
+        choices: list[Object] = node.get("anyOf", [])
+        values = [self._resolved(choice) for choice in choices if choice != {"type": "null"}]
+        if len(values) != 1 or len(choices) != 2:  # noqa: PLR2004 - X, and null
             return node
+        beside = {key: part for key, part in node.items() if key not in ("anyOf", "default")}
+        either = {"type": [values[0]["type"], "null"]} if self.nullable else {}
+        return {**values[0], **beside, **either}

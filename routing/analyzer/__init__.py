@@ -1,14 +1,54 @@
 """Stage 1: Task → TaskAnalysis.
 
-reading.py     a prompt taken apart: what is asked, and what is pasted
-lexicon.py     words and what they say, in eleven languages: a table
-wording.py     finding the lexicon's words in a text
-signals.py     shapes and what they say: code, formulas, tables, length
-effort.py      complexity, and the length of the answer
-language.py, sensitive.py
-rules.py       the evidence added up
+    reading.py     a prompt taken apart: what is asked, and what is pasted
+    lexicon.py     words and what they say, in eleven languages: a table
+    wording.py     finding the lexicon's words in a text
+    signals.py     shapes and what they say: code, formulas, tables, length
+    effort.py      complexity, and the length of the answer
+    language.py, sensitive.py
+    rules.py       the evidence added up
+    this page      the analyzer itself: the rules, imported on first use, and the counting
+
+Compiling the rules takes 80 ms that a host waiting for the list of tools should not pay.
 """
 
-from routing.analyzer.rules import Classification, RulesAnalyzer, analysis_of, classify
+from __future__ import annotations
 
-__all__ = ["Classification", "RulesAnalyzer", "analysis_of", "classify"]
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import anyio.to_thread
+
+from routing.tokens import DEFAULT_TOKENIZER, TokenCounter
+from routing.types import Message, Task, TaskAnalysis, TokenCount
+
+_COUNT_IN_THREAD_CHARS = 50_000
+
+
+class RulesAnalyzer:
+    """Understands tasks without a model. Deterministic; well under a millisecond for a usual prompt, beside the counting."""
+
+    def __init__(self, counter: TokenCounter) -> None:
+        self._counter = counter
+
+    async def analyze(self, task: Task) -> TaskAnalysis:
+        """Understand a task; raises nothing."""
+        if "routing.analyzer.rules" not in sys.modules:
+            await anyio.to_thread.run_sync(importlib.import_module, "routing.analyzer.rules")
+        if not self._counter.ready(DEFAULT_TOKENIZER):
+            await self._counter.load()
+        from routing.analyzer.rules import analysis_of, classify  # noqa: PLC0415 - imported above, in a thread
+
+        schema = task.response_schema is not None
+        found = classify(task.prompt, system=task.system or "", tools=task.tools, schema=schema)
+        history = task.history or ()
+        total = await self._count((*history, Message(role="user", content=task.prompt)), task.system or "")
+        droppable = (await self._count(history, "")).tokens if history else 0
+        return replace(analysis_of(task, found, total), history_tokens=min(droppable, total.tokens))
+
+    async def _count(self, messages: Sequence[Message], system: str) -> TokenCount:
+        if len(system) + sum(len(message.content) for message in messages) < _COUNT_IN_THREAD_CHARS:
+            return self._counter.count_messages(messages, system)
+        return await anyio.to_thread.run_sync(self._counter.count_messages, messages, system)

@@ -96,7 +96,7 @@ _MOST_PAGES = 20
 """More pages than this are what is given ("a 300 page report"), not what is asked for."""
 
 # "In this sentence" names no length.
-_NOT_ASKED = re.compile(r"\b(?:this|these|the following|the|of|each|per|esta|este|estas|estos|las|los|cada|por) $")
+_NOT_ASKED = re.compile(r"\b(?:this|these|the following|the|each|per|esta|este|estas|estos|las|los|cada|por) $")
 _FORMS: tuple[tuple[re.Pattern[str], int], ...] = (
     (
         re.compile(

@@ -1,7 +1,7 @@
 """Words and phrases, and what each says about a task: the table that the rules score by.
 
 A cue's ``weights`` are log-odds: evidence of 0.7 doubles the odds of a category against the ones that it does not name.
-Strong evidence is 2 to 3, a hint 0.5 to 1. ``traits`` say something other than the category.
+Strong evidence is 2 to 3, a hint 0.5 to 1. ``trait``, ``pattern`` and ``role`` say something other than the category.
 
 Entries are written folded (lower case, no accents on Latin letters), separated by commas, one string per language: English,
 Spanish, French, German, Portuguese, Italian where the word differs, then Chinese, Japanese, Russian, Arabic, Hindi. ``ab*``
@@ -60,7 +60,7 @@ WRITING = (
             "ecris, ecrivez, ecrire, redige, redigez, cree, invente, propose",
             "schreib*, verfass*, entwirf, erstell*, formuliere",
             "escreva, escrever, redija, crie, elabore, gere",
-            "scrivi, scrivere, scrivimi, componi, crea, redigi",
+            "scrivi, scrivere, scrivimi, componi, redigi",
             "写, 撰写, 起草, 生成",
             "書いて, 作成して, 考えて",
             "напиши*, составь, сочини, придумай",
@@ -77,7 +77,7 @@ WRITING = (
             "resume, resumir, resumen, resumeme, resuma, sintetiza, acorta",
             "resumez, resumer, synthese",
             "fasse, zusammenfass*, kurze",
-            "resumo, resuma, riassumi, riassunto, riassumere",
+            "resumo, riassumi, riassunto, riassumere",
             "总结, 摘要, 概括, 概述",
             "要約, まとめて",
             "резюмируй, кратко изложи, перескажи",
@@ -146,10 +146,10 @@ WRITING = (
             "poeme*, conte, dissertation, nouvelle, discours, chanson, blague*, lettre, slogan, communique",
             "gedicht*, geschichte, aufsatz, rede, liedtext, witz*, brief, anschreiben, werbetext*, "
             "pressemitteilung, rundbrief",
-            "conto, redacao, carta, discurso, cancao, piada*, legenda, convite",
+            "conto, redacao, cancao, piada*, legenda, convite",
             "poesia, racconto, saggio, discorso, canzone, barzelletta, lettera, didascalia",
             "诗, 故事, 作文, 文章, 演讲稿, 博客, 文案, 信, 邮件",
-            "詩, 俳句, 物語, 作文, 手紙, メール, スピーチ, ブログ, 記事",
+            "詩, 俳句, 物語, 手紙, メール, スピーチ, ブログ, 記事",
             "стих*, рассказ*, сказк*, эссе, сочинение, поздравлени*, письмо, речь, пост",
             "قصيدة, قصة, مقال, رسالة, خطاب",
             "कविता, कहानी, निबंध, पत्र, भाषण, ईमेल",
@@ -164,8 +164,7 @@ WRITING = (
             "name ideas, names for, title*",
             "correo, mensaje, articulo, parrafo*, frase, tono, titular*, publico, respuesta, descripcion, "
             "titulo*, nombres para",
-            "courriel, mail, message, paragraphe*, phrase, ton, nachricht, absatz, absatze, satz, mensagem, "
-            "messaggio, tono",
+            "courriel, mail, paragraphe*, phrase, ton, nachricht, absatz, absatze, satz, mensagem, messaggio",
         ),
     ),
 )
@@ -185,8 +184,7 @@ LABELLING = (
             "asigna, que categoria, a que categoria, a que departamento, es spam, marca cada",
             "classe, classez, classifie*, categorise*, etiquette*, quelle categorie, attribue",
             "klassifizier*, kategorisier*, ordne, einordnen, welche kategorie, welcher kategorie, markiere",
-            "classifique, categorize, rotule, qual categoria, classifica, categorizza, etichetta, "
-            "quale categoria, assegna",
+            "classifique, rotule, qual categoria, classifica, categorizza, etichetta, quale categoria, assegna",
             "分类, 归类, 标注, 判断, 属于哪",
             "分類, ラベル付け, 判定, 仕分け",
             "классифицир*, категоризир*, к какой категории, определи категорию, определи тональность, пометь",
@@ -209,12 +207,12 @@ LABELLING = (
             "low medium or high, billing, categories, category, labels, ticket, tickets, priority, polarity, "
             "screening, screen these, does this violate, appropriate or not",
             "esta opinion, esta resena, este comentario, para cada, cada una, di si, dime si, sentimiento, "
-            "positivo, negativo, neutral, neutro, positiva, negativa, urgente, intencion, una de las siguientes, "
+            "positivo, negativo, neutro, positiva, negativa, urgente, intencion, una de las siguientes, "
             "uno de estos, si o no, verdadero o falso, responde solo, solo con, categorias, categoria, "
             "etiquetas, prioridad, en que idioma, ofensivo, una sola palabra",
             "positif, negatif, neutre, oui ou non, vrai ou faux, une des, uniquement, priorite",
-            "stimmung, positiv*, negativ*, neutral, dringend, ja oder nein, nur mit, eine der, kategorien, beschwerde",
-            "sentimento, urgente, sim ou nao, si o no, vero o falso, reclamacao, reclamo, una delle",
+            "stimmung, positiv*, negativ*, dringend, ja oder nein, nur mit, eine der, kategorien, beschwerde",
+            "sentimento, sim ou nao, vero o falso, reclamacao, reclamo, una delle",
             "情感, 正面, 负面, 中性, 垃圾邮件, 类别, 是否",
             "感情, 肯定的, 否定的, ポジティブ, ネガティブ, 中立, スパム, カテゴリ",
             "тональност*, положительн*, отрицательн*, негативн*, позитивн*, спам, нейтральн*, категори*",
@@ -232,7 +230,7 @@ LABELLING = (
             "detect, redact, anonymi*, mask, grab, screen, filter",
             "extrae, extraer, extraiga, saca, sacar, identifica, detecta, filtra, anonimiza",
             "extrais, extrayez, extraire, identifie, repere, extrahier*, erkenne, identifiziere",
-            "extraia, extrair, identifique, estrai, estrarre, individua, identifica",
+            "extraia, extrair, identifique, estrai, estrarre, individua",
             "提取, 抽取, 识别, 找出",
             "抽出, 取り出, 特定して",
             "извлек*, выдели, выпиши, найди все",
@@ -249,8 +247,7 @@ LABELLING = (
             "json, csv, key value, column*, names and, addresses, skills, as json, keywords, resume, cv",
             "de este texto, del texto, mencionad*, entidades, telefonos, fechas, importes, factura*, recibo, "
             "campos, columnas, palabras clave, curriculum, nombres",
-            "factures, facture, montants, champs, rechnung*, betrage, felder, fatura, campos, fattura, importi, "
-            "stichworter",
+            "factures, facture, montants, champs, rechnung*, betrage, felder, fatura, fattura, importi, stichworter",
             "实体, 发票, 字段, 日期, 关键词, 請求書, 日付, キーワード, 氏名, счет*, даты, суммы, الفاتورة, "
             "التاريخ, चालान, तारीख",
         ),
@@ -283,9 +280,9 @@ ASKING = (
             "que, quien, quienes, cuando, donde, cual, cuales, por que, cuanto, cuanta, cuantos, cuantas, "
             "en que, hay, es",
             "qui, quand, ou, quel, quelle, quels, quelles, pourquoi, combien, qu est ce, est ce, c est",
-            "was, wer, wann, wo, welche*, warum, wieso, wozu, ist, sind, wie viel*",
+            "wer, wann, wo, welche*, warum, wieso, wozu, ist, sind, wie viel*",
             "o que, quem, onde, qual, quais, quanto, quantos, quando, existe",
-            "cosa, chi, dove, perche, quale, quali, quanto, quanti, che, cos",
+            "cosa, chi, dove, perche, quale, quali, quanti, che, cos",
             "什么, 谁, 哪里, 哪个, 哪些, 为什么, 多少, 吗, 何时",
             "何, 誰, どこ, いつ, なぜ, どれ, とは, どの",
             "что, кто, когда, где, почему, сколько, какой, какая, какие, какое, зачем, чем",
@@ -329,14 +326,14 @@ ASKING = (
             "explain, explian, define, tell me, meaning of, mean, means, definition of, difference between, "
             "eli5, clarify, name the, name three, name five, list the, who invented, help me understand, "
             "recommend, capital of, how many people, how old, remind me what, examples of, i wonder",
-            "explica, explicame, explique, explicar, define, dime, cuentame, significa, significado, "
-            "diferencia entre, que es, que son, capital de, aclara, recomienda, enumera, ejemplos de",
-            "explique, expliquez, definis, decris, dis moi, difference entre, signifie, capitale de, parle moi",
+            "explica, explicame, explique, explicar, dime, cuentame, significa, significado, diferencia entre, "
+            "que es, que son, capital de, aclara, recomienda, enumera, ejemplos de",
+            "expliquez, definis, decris, dis moi, difference entre, signifie, capitale de, parle moi",
             "erklar*, definier*, beschreib*, erzahl*, bedeutet, bedeutung, unterschied, hauptstadt, nenne",
-            "explica, explique, defina, descreva, me diga, diferenca entre, significa, capital do, liste os",
-            "spiega*, definisci, descrivi, dimmi, differenza tra, significa, capitale della, elenca",
+            "defina, descreva, me diga, diferenca entre, capital do, liste os",
+            "spiega*, definisci, descrivi, dimmi, differenza tra, capitale della, elenca",
             "解释, 介绍, 说明, 定义, 区别, 首都, 是什么意思, 讲讲",
-            "説明, 教えて, 意味, 違い, 首都, 定義",
+            "説明, 教えて, 意味, 違い, 定義",
             "объясни*, расскажи, опиши, что такое, означает, разниц*, столиц*, определение",
             "اشرح, عرف, ما معنى, الفرق بين, عاصمة, ما هي, ما هو",
             "समझा, बताइए, बताओ, परिभाषा, अंतर, राजधानी, अर्थ",
@@ -373,7 +370,7 @@ SOFTWARE = (
         entries=_words(
             "fix, fix this, troubleshoot, why am i getting, not working, doesn t work, fails with, crash*, "
             "throws, broken, error, errors, bug, bugs, returns none, off by one, doesnt work, wont compile",
-            "arregla, no funciona, falla, error, errores, bug, da error, no compila",
+            "arregla, no funciona, falla, errores, da error, no compila",
             "ne marche pas, erreur, repare, behebe, fehler, funktioniert nicht, nao funciona, erro, "
             "non funziona, errore",
             "报错, 错误, 修复, 崩溃, エラー, 動かない, 修正, 直して, ошибк*, не работает, خطأ, त्रुटि",
@@ -412,13 +409,12 @@ SOFTWARE = (
             "message queue, sharding, event driven, server, chrome extension, mobile app, login page, "
             "landing page, big o, time complexity",
             "funcion, funciones, metodo, clase, codigo, algoritmo, consulta, base de datos, esquema, bucle, "
-            "arreglo, cadena, excepcion, servidor, aplicacion web, pagina web, variable, programa, "
-            "lista enlazada, arbol binario",
-            "fonction, methode, code, algorithme, base de donnees, requete, boucle, programme, chaine, tableau",
-            "funktion, methode, klasse, code, skript, algorithmus, datenbank, abfrage, schleife, programm, "
-            "zeichenkette",
-            "funcao, metodo, classe, codigo, algoritmo, banco de dados, laco, programa",
-            "funzione, metodo, classe, codice, algoritmo, database, ciclo, programma, stringa",
+            "arreglo, cadena, excepcion, servidor, aplicacion web, pagina web, programa, lista enlazada, "
+            "arbol binario",
+            "fonction, methode, algorithme, base de donnees, requete, boucle, programme, chaine, tableau",
+            "funktion, klasse, skript, algorithmus, datenbank, abfrage, schleife, programm, zeichenkette",
+            "funcao, classe, banco de dados, laco",
+            "funzione, codice, ciclo, programma, stringa",
             "代码, 函数, 脚本, 程序, 算法, 数据库, 接口, 数组, 链表, 类, 爬虫, 网页",
             "コード, 関数, スクリプト, プログラム, アルゴリズム, データベース, 配列, クラス, メソッド",
             "код*, функци*, скрипт*, программ*, алгоритм*, баз* данных, запрос, массив*, класс",
@@ -442,8 +438,8 @@ SOFTWARE = (
             "script para, programa que, clase que, crea una funcion, crea un script, crea una api, "
             "haz un script, haz una funcion, consulta sql, codigo para, construye un*",
             "fonction qui, fonction pour, script qui, programme qui, funktion die, skript das, programm das, "
-            "funcao que, funcao para, script que, programa que, funzione che, script che, programma che, "
-            "функцию, скрипт который, программу которая",
+            "funcao que, funcao para, funzione che, script che, programma che, функцию, скрипт который, "
+            "программу которая",
         ),
     ),
 )
@@ -467,14 +463,14 @@ THINKING = (
             "three digit, two digit, line segment*, midpoint*, base 2, real values, degrees, diagonal, "
             "coordinates, whole number, whole numbers, sum of the digits, smallest possible, largest possible, "
             "rolled, marbles, deck of cards, continuous function, sum of the first, compound interest, binomial",
-            "poligono*, diagonales, derivada*, ecuacion*, matriz, matrices, teorema, polinomio*, primos, primo, "
-            "probabilidad*, triangulo*, circulo, radio, perimetro, entero, enteros, divisible, fraccion, "
-            "raiz cuadrada, limite, induccion, desigualdad, dados",
+            "poligono*, diagonales, derivada*, ecuacion*, matriz, teorema, polinomio*, primos, primo, "
+            "probabilidad*, triangulo*, circulo, radio, perimetro, entero, enteros, fraccion, raiz cuadrada, "
+            "limite, induccion, desigualdad, dados",
             "derivee*, theoreme, polynome, probabilite*, entiers, gleichung*, ableitung, wahrscheinlichkeit, "
             "dreieck*, primzahl*, satz des, equacao, equacoes, inteiros, probabilidade, equazion*, derivata, "
             "probabilita, numeri primi, integrale",
             "方程, 积分, 导数, 概率, 三角形, 质数, 素数, 矩阵, 极限, 定理, 不等式",
-            "方程式, 積分, 微分, 確率, 行列, 不等式, 整数",
+            "方程式, 積分, 微分, 確率, 行列, 整数",
             "уравнени*, интеграл*, производн*, вероятност*, теорем*, треугольник*, матриц*, простых чисел, неравенств*",
             "معادلة, تكامل, مشتقة, احتمال, مثلث, مصفوفة",
             "समीकरण, समाकलन, प्रायिकता, त्रिभुज, अवकलज, आव्यूह",
@@ -490,11 +486,11 @@ THINKING = (
             "determine, infer, verify whether, find the value, find all, find the minimum, find the maximum, "
             "find the sum, evaluate the, how many different, how many distinct, compute, calculate, simplify, "
             "how many ways",
-            "demuestra*, demostrar, prueba que, resuelve, resolver, deduce, calcula, razona, deriva, descompon, "
+            "demuestra*, demostrar, prueba que, resuelve, resolver, calcula, razona, deriva, descompon, "
             "determina, halla, encuentra el valor, simplifica",
-            "demontr*, resous, resoudre, calcule, prouve, deduis, determine",
+            "demontr*, resous, resoudre, calcule, prouve, deduis",
             "beweis*, lose, berechne, leite her, zeige dass, bestimme",
-            "prove, resolva, calcule, demonstre, deduza, dimostra, risolvi, calcola, deduci, determina",
+            "resolva, demonstre, deduza, dimostra, risolvi, calcola, deduci",
             "证明, 求解, 计算, 推导, 推理, 求",
             "証明, 解いて, 計算, 求めよ, 推論, 導出",
             "докажи*, реши*, вычисли, посчитай, рассчитай, найдите, выведи, доказательств*",
@@ -516,11 +512,11 @@ THINKING = (
             "budget allocation, acquisition, merger, migration plan, what would happen if, break the problem, "
             "sub problems, subproblems, optimal",
             "estrategia*, estrategico, es mejor, que es mejor, ventajas y desventajas, pros y contras, "
-            "deberiamos, deberia, nos conviene, me conviene, decision, priori*, causa raiz, viabilidad, "
-            "escenario*, riesgos, implicaciones, dilema, modelo de negocio, hipotesis, largo plazo",
+            "deberiamos, deberia, nos conviene, me conviene, priori*, causa raiz, viabilidad, escenario*, "
+            "riesgos, implicaciones, dilema, modelo de negocio, hipotesis, largo plazo",
             "strategie*, avantages et inconvenients, devrions, faut il, risques, compromis, vor und nachteile, "
-            "sollten wir, soll ich, risiken, abwagung*, szenari*, estrategia*, vantagens e desvantagens, "
-            "devemos, vale a pena, riscos, strategia, vantaggi e svantaggi, dovremmo, conviene, rischi",
+            "sollten wir, soll ich, risiken, abwagung*, szenari*, vantagens e desvantagens, devemos, "
+            "vale a pena, riscos, strategia, vantaggi e svantaggi, dovremmo, conviene, rischi",
             "策略, 战略, 权衡, 利弊, 是否应该, 风险, 决策",
             "戦略, メリットとデメリット, べきか, リスク, 意思決定",
             "стратеги*, плюсы и минусы, стоит ли, риск*, компромисс*, последстви*",
@@ -608,7 +604,7 @@ DOCUMENTS = (
             "todo o documento, este livro, relazione allegata, documenti allegati, contratto allegato, "
             "bilancio annuale, questo libro, intero documento, questi documenti, allegato, allegata",
             "附件, 报告全文, 整本书, 这本书, 这些文件, 这些报告, 合同, 年报, 长文档, 全文, 几百页",
-            "添付の, 報告書, 契約書, 年次報告, これらの文書, 本全体, 全文, 議事録",
+            "添付の, 報告書, 契約書, 年次報告, これらの文書, 本全体, 議事録",
             "прикрепленн*, приложенн*, годовой отчет, годового отчета, эти документы, этих документов, "
             "всю книгу, договор*, весь отчет",
             "المرفق, المرفقة, التقرير السنوي, هذه الوثائق, العقد, الكتاب كامل",
@@ -633,8 +629,8 @@ DOCUMENTS = (
             "discrepanc*",
             "el informe, este informe, el contrato, este contrato, sintetiza, clausulas, obligaciones, "
             "capitulos, secciones, hallazgos, resumen ejecutivo, contradicciones, anexos, temas",
-            "le rapport, ce rapport, le contrat, ce contrat, clauses, synthetise, klauseln, kapitel, clausulas, "
-            "clausole, capitoli, 条款, 章节, 条項, 章, пункт*, البنود, धारा",
+            "le rapport, ce rapport, le contrat, ce contrat, synthetise, klauseln, kapitel, clausole, capitoli, "
+            "条款, 章节, 条項, 章, пункт*, البنود, धारा",
         ),
     ),
 )
@@ -656,12 +652,11 @@ ACTING = (
             "agenda, programa, actualiza, compra, borra, elimina, inserta, consulta, publica, sube, instala, "
             "despliega, cancela, mueve, renombra, notifica, avisa, avisame, entra, navega, revisa mi, llama, "
             "pide, recuerdame, investiga",
-            "cherche, recherche, envoie, reserve, telecharge, execute, ouvre, planifie, supprime, installe, "
-            "commande, mets a jour",
+            "cherche, recherche, envoie, telecharge, ouvre, planifie, supprime, installe, commande, mets a jour",
             "such, suche, sende, schick*, buche, lade, fuhre, offne, installiere, losche, bestelle, plane, "
             "recherchiere, reservier*",
-            "busque, pesquise, envie, reserve, baixe, execute, abra, agende, atualize, apague, compre, cerca, "
-            "invia, prenota, scarica, esegui, apri, aggiorna, cancella, ordina, installa",
+            "busque, pesquise, envie, baixe, abra, agende, atualize, apague, compre, cerca, invia, prenota, "
+            "scarica, esegui, apri, aggiorna, cancella, ordina, installa",
             "搜索, 上网查, 发送, 发邮件, 预订, 下载, 运行, 查询, 打开, 安排, 订",
             "検索して, 送信して, 送って, 予約して, ダウンロード, 実行して, 調べて, 開いて",
             "найди, отправь, забронируй, скачай, запусти, открой, закажи, запланируй, обнови, удали, поищи, установи",
@@ -731,7 +726,7 @@ MEANING = (
             "vectoriza*, vector de, incrustaciones, deduplica*, que tan similares, cuan similares, "
             "casi duplicad*, busqueda semantica, significan lo mismo, duplicados",
             "similarite, semantique*, plongement*, meme sens, doublons, ahnlichkeit*, semantisch*, einbettung*, "
-            "duplikate, similaridade, semantic*, duplicados, somiglianza, similarita, incorporamenti, duplicati, "
+            "duplikate, similaridade, semantic*, somiglianza, similarita, incorporamenti, duplicati, "
             "stesso significato",
             "嵌入, 向量, 相似度, 语义, 去重, 最相似",
             "埋め込み, ベクトル化, 類似度, 意味的, 重複, 意味が近い",
@@ -747,7 +742,7 @@ MEANING = (
         entries=_words(
             "cluster, clusters, clustering, group these, group similar, group the, similarity, duplicates, "
             "find similar, similar to this, k means, rank these by",
-            "agrupa*, agrupar, similitud, coseno, clusters, regroupe*, clustere*, gruppiere*, agrupe, raggruppa*",
+            "agrupa*, agrupar, similitud, coseno, regroupe*, clustere*, gruppiere*, agrupe, raggruppa*",
             "聚类, 分组, クラスタ, グループ分け, кластер*, сгруппир*, تجميع, جمع, क्लस्टर, समूह",
         ),
     ),
@@ -767,9 +762,9 @@ EFFORT = (
             "security audit, threat model*, idempoten*, low latency, root cause*, quantum, "
             "differential equation*, game theory, causal*, nuanced, expert, phd, advanced, synthesi*, "
             "contradict*, due diligence",
-            "optimiz*, distribuid*, concurren*, escalab*, complej*, exhaustiv*, riguros*, detallad*, "
-            "arquitectura, demuestra*, teorema, experto, avanzad*, normativ*, a fondo, en profundidad, "
-            "alta disponibilidad, causa raiz",
+            "optimiz*, distribuid*, escalab*, complej*, exhaustiv*, riguros*, detallad*, arquitectura, "
+            "demuestra*, teorema, experto, avanzad*, normativ*, a fondo, en profundidad, alta disponibilidad, "
+            "causa raiz",
             "approfondi*, distribue, verteilt*, nebenlauf*, ausfuhrlich*, beweis*, aprofundad*, approfondit*, "
             "distribuit*",
             "分布式, 并发, 优化, 证明, 复杂, 架构, 分散, 並行, 最適化, 証明, 複雑, распределенн*, оптимизир*, "
@@ -784,10 +779,10 @@ EFFORT = (
             "simple, quick*, briefly, brief, short, basic, trivial, one sentence, one word, one line, one liner, "
             "yes or no, tiny, small, easy, hello world, tldr, in a nutshell, single word, concise, real quick, "
             "two sentences, one paragraph",
-            "simple, sencill*, rapid*, breve*, brevemente, corto, corta, cort*, basic*, una frase, una palabra, "
+            "sencill*, rapid*, breve*, brevemente, corto, corta, cort*, basic*, una frase, una palabra, "
             "una linea, si o no, facil, un parrafo, dos frases, pequen*",
             "court, courte, rapide*, bref, en une phrase, kurz*, einfach*, in einem satz, schnell, curto, curta, "
-            "simples, rapidamente, semplice, in una frase, brevemente",
+            "simples, rapidamente, semplice, in una frase",
             "简单, 简短, 一句话, 简要, 簡単, 一言, 短い, 一文, кратко, простой, простую, короткий, коротко, "
             "باختصار, بسيط, संक्षेप, सरल",
         ),
@@ -802,8 +797,7 @@ EFFORT = (
             "framework, engine, detailed plan, game, step by step guide, course, with tests, and documentation, "
             "all chapters, report, migration",
             "completo, completa, entero, entera, desde cero, plataforma, sistema, aplicacion, plan de negocio, "
-            "novela, libro, informe, curso, extremo a extremo, complet, complete, vollstandig*, umfassend*, "
-            "piattaforma",
+            "novela, libro, informe, curso, extremo a extremo, complet, vollstandig*, umfassend*, piattaforma",
             "完整, 系统, 平台, 从零, 全面, 完全な, システム, полн*, систем*, كامل, نظام, पूरा, संपूर्ण",
         ),
     ),
@@ -1009,9 +1003,9 @@ COURTESIES: frozenset[str] = frozenset(
         "please, pls, plz, can, could, would, will, you, kindly, i, i'd, want, need, like, to, help, me, us, "
         "just, now, hi, hey, hello, ok, okay, so, and, then, also, lets, let, s, ll, d, the, your, task, is, my, "
         "we, must, should, quick, go, ahead, question, q, a, first, next, finally, second, carefully, thanks",
-        "por, favor, puedes, podrias, puede, podria, necesito, quiero, quisiera, que, me, ayudame, a, y, luego, "
-        "hola, oye, ahora, tu, tarea, es, primero, despues, finalmente, nos, oiga",
-        "s, il, vous, te, plait, peux, tu, pouvez, pourrais, je, veux, voudrais, moi, bonjour, ensuite, puis, d, abord",
+        "por, favor, puedes, podrias, puede, podria, necesito, quiero, quisiera, que, ayudame, y, luego, hola, "
+        "oye, ahora, tu, tarea, es, primero, despues, finalmente, nos, oiga",
+        "il, vous, te, plait, peux, pouvez, pourrais, je, veux, voudrais, moi, bonjour, ensuite, puis, abord",
         "bitte, kannst, du, konnen, konntest, sie, ich, mochte, mir, hallo, dann, zuerst, mal, uns",
         "voce, pode, poderia, preciso, eu, quero, puoi, potresti, vorrei, voglio, ciao, mi, ho, bisogno, di, "
         "per, favore, poi",
@@ -1024,8 +1018,8 @@ GREETINGS: frozenset[str] = frozenset(
         "a, lot, hi, hello, hey, hiya, yo, howdy, greetings, good, morning, afternoon, evening, night, there, "
         "thanks, thank, you, thx, cheers, bye, goodbye, how, are, ok, okay, great, cool, nice, whats, up, what, "
         "s, sup, test, ping, yes, no, much, so, very, again",
-        "hola, buenas, buenos, dias, tardes, noches, gracias, muchas, adios, que, tal, como, estas, vale, ok, "
-        "hasta, luego, saludos",
+        "hola, buenas, buenos, dias, tardes, noches, gracias, muchas, adios, que, tal, como, estas, vale, hasta, "
+        "luego, saludos",
         "bonjour, salut, merci, beaucoup, bonsoir, ca, va, hallo, guten, tag, morgen, abend, danke, tschuss, "
         "wie, geht, dir",
         "ola, oi, bom, dia, boa, tarde, noite, obrigado, obrigada, tudo, bem, ciao, buongiorno, buonasera, "

@@ -54,7 +54,7 @@ _WORKED_ON = re.compile(
     \A(?P<asked>[^\n:]{0,60}?\b(?:translat|summari[sz]|classif|categori[sz]|proofread|paraphras|rephras|rewrit|reword|correct|extract
     |improve|polish|shorten|assign|intent|urgen|sort|convert|format|continue|label|sentiment|spam|mejor|acort|orden|urgente|intenci|tldr|traduc|traduz|traduis|tradu[iz]|resum|clasific|corrig|corrij|reescrib|reformul|extra[ei]|etiquet
     |[üu]bersetz|zusammenfass|klassifizier|korrigier|riassum|riscriv|перевед|классифиц|исправ)
-    [^\n:]{0,120}:)\s*(?P<given>\S.*)\Z
+    [^\n:]{0,120}:)\s+(?P<given>\S.*)\Z
     """,
     re.DOTALL | re.VERBOSE | re.IGNORECASE,
 )
@@ -91,10 +91,7 @@ def read(prompt: str) -> Reading:
 def _ends(prompt: str) -> str:
     if len(prompt) <= HEAD_CHARS + TAIL_CHARS:
         return prompt
-    head, tail = prompt[:HEAD_CHARS], prompt[-TAIL_CHARS:]
-    if head.count("```") % 2 and "```" not in tail:
-        return head
-    return f"{head}\n\n{tail}"
+    return f"{prompt[:HEAD_CHARS]}\n\n{prompt[-TAIL_CHARS:]}"
 
 
 def _without_marked(text: str) -> tuple[str, str]:

@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import anyio.to_thread
-
 from routing.analyzer.effort import Demands, complexity_of, constraints_listed, output_tokens, questions_asked
 from routing.analyzer.language import language_of
 from routing.analyzer.lexicon import Cue, Trait
@@ -20,8 +18,7 @@ from routing.analyzer.reading import Reading, read
 from routing.analyzer.sensitive import sensitive_in
 from routing.analyzer.signals import Signal, signals_in, weight_of_length
 from routing.analyzer.wording import LEXICON, Found, Place, is_greeting
-from routing.tokens import TokenCounter
-from routing.types import CATEGORIES, Category, Complexity, Message, Pattern, Role, Task, TaskAnalysis, TokenCount
+from routing.types import CATEGORIES, Category, Complexity, Pattern, Role, Task, TaskAnalysis, TokenCount
 
 LONG_CONTEXT_TOKENS = 60_000
 """Above this many input tokens a task needs a long window."""
@@ -54,7 +51,6 @@ SCHEMA_WANTED = 0.7
 _SYSTEM_CHARS = 1_500
 _REASONING_CHARS = 200
 _REASONS = 3
-_COUNT_IN_THREAD_CHARS = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,27 +75,6 @@ class Classification:
     because: tuple[str, ...]
     reading: Reading
     demands: Demands
-
-
-class RulesAnalyzer:
-    """Stage 1 without a model. Deterministic; well under a millisecond for a usual prompt, beside the counting."""
-
-    def __init__(self, counter: TokenCounter) -> None:
-        self._counter = counter
-
-    async def analyze(self, task: Task) -> TaskAnalysis:
-        """Understand a task; raises nothing."""
-        found = classify(
-            task.prompt, system=task.system or "", tools=task.tools, schema=task.response_schema is not None
-        )
-        return analysis_of(task, found, await self._count(task))
-
-    async def _count(self, task: Task) -> TokenCount:
-        messages = (*(task.history or ()), Message(role="user", content=task.prompt))
-        system = task.system or ""
-        if len(system) + sum(len(message.content) for message in messages) < _COUNT_IN_THREAD_CHARS:
-            return self._counter.count_messages(messages, system)
-        return await anyio.to_thread.run_sync(self._counter.count_messages, messages, system)
 
 
 def classify(prompt: str, *, system: str = "", tools: Iterable[str] = (), schema: bool = False) -> Classification:

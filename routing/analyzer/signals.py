@@ -137,7 +137,8 @@ SIGNALS: tuple[Signal, ...] = (
         weights={"deep_reasoning": 2.2},
         pattern=re.compile(
             r"(?:\d++[^\n\d]{1,200}){2,6}\b(?:how (?:many|much|long|far|fast|old)"
-            r"|what (?:is|was) (?:the|his|her|their)\b[^\n]{0,40}\b(?:total|average|speed|distance|profit|probability)|cu[aá]nt[oa]s?|combien|wie ?viele?|quantos|quanti)\b",
+            r"|what (?:is|was) (?:the|his|her|their)\b[^\n]{0,40}\b(?:total|average|speed|distance|profit|probability)"
+            r"|cu[aá]nt[oa]s?|combien|wie ?viele?|quantos|quanti)\b",
             re.IGNORECASE,
         ),
     ),

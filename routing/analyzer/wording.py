@@ -111,7 +111,7 @@ def fold(text: str) -> str:
     """Lower case, without the accents of Latin letters; other scripts keep their marks."""
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    decomposed = unicodedata.normalize("NFKD", text).casefold()
     return unicodedata.normalize("NFKC", _ACCENTS.sub("", decomposed))
 
 

@@ -1,36 +1,69 @@
-"""Stage 4: ModelRequest → ModelResponse. Tries the candidates in order until one answers.
+"""Stage 4: ModelRequest → ModelResponse, over a provider's bad day.
 
-Every upstream call is booked as an `Attempt`, whether it answers, fails or is cancelled.
+dispatch        the tool loop, whose every round is one `_ask`
+  _ask          the candidates in turn, those whose breaker is open last
+    _persist    one candidate: retries under policy, budget and deadline
+      _attempt  one upstream call, through the provider's gate, under its time-outs, booked whatever becomes of it
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import anyio
+
 from routing.catalog import Catalog
+from routing.dispatch.breaker import Breaker, Breakers, BreakerState
+from routing.dispatch.limits import Gate, Sleep
 from routing.dispatch.providers import ProviderPool
-from routing.errors import AllModelsFailed, ProviderError
+from routing.dispatch.retry import RetryBudget, RetryPolicy
+from routing.dispatch.tool_loop import ToolLoop
+from routing.errors import AllModelsFailed, ProviderError, ProviderTimeout, RateLimited
 from routing.pricing import cost_microusd
 from routing.registry import Model
+from routing.registry import Provider as ProviderRow
 from routing.tokens import TokenCounter
 from routing.types import (
     NO_USAGE,
     Answer,
     Attempt,
     AttemptOutcome,
+    Conversation,
+    Headroom,
     ModelRequest,
     ModelResponse,
     ModelSelection,
     OnProgress,
-    OnText,
     Progress,
+    Provider,
     Target,
+    TaskAnalysis,
     Usage,
 )
 
 Book = Callable[[Attempt], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """In seconds: until the first sign of life, between signs of life, and in all. Connecting is the adapter's, 10 s."""
+
+    first: float = 120.0
+    idle: float = 60.0
+    total: float = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatch:
+    """What one dispatch carries through its rounds."""
+
+    catalog: Catalog
+    selection: ModelSelection
+    analysis: TaskAnalysis
+    book: Book
+    on_progress: OnProgress
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,57 +83,148 @@ class DispatchEngine:
 
     providers: ProviderPool
     counter: TokenCounter
+    tool_loop: ToolLoop
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    breakers: Breakers = field(default_factory=Breakers)
+    budget: RetryBudget = field(default_factory=RetryBudget)
+    gates: dict[str, Gate] = field(default_factory=dict[str, Gate])
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
+    sleep: Sleep = anyio.sleep
 
-    async def dispatch(
-        self, request: ModelRequest, selection: ModelSelection, catalog: Catalog, book: Book, on_progress: OnProgress
-    ) -> Answer:
-        """Send the request to the selection's candidates in turn.
+    async def dispatch(self, request: ModelRequest, dispatch: Dispatch) -> Conversation:
+        """Send the request to the selection's candidates in turn, and run the tools that the answering model calls.
 
         Raises:
-            AllModelsFailed: no candidate answered; it holds the error of each.
+            AllModelsFailed: no candidate answered; it holds the error of each attempt.
             AssetError: the embedded model can be neither found nor fetched.
 
         """
+
+        async def ask(request: ModelRequest) -> Answer:
+            return await self._ask(request, dispatch)
+
+        return await self.tool_loop.converse(request, ask, dispatch.on_progress)
+
+    def breaker_state(self, model: Model, catalog: Catalog) -> BreakerState:
+        """Whether the model is being asked at the moment."""
+        return self._breaker(model, catalog).state
+
+    def headroom(self, provider_id: str) -> Headroom | None:
+        """What the provider last said is left of its rate limit."""
+        gate = self.gates.get(provider_id)
+        return gate.headroom if gate else None
+
+    async def _ask(self, request: ModelRequest, dispatch: Dispatch) -> Answer:
         failures: list[ProviderError] = []
-        for model_id in selection.candidates:
+        candidates = self._in_order(dispatch)
+        for place, model in enumerate(candidates):
             try:
-                return await self._attempt(request, catalog.models[model_id], catalog, book, on_progress)
+                return await self._persist(request, model, dispatch, failures, is_last=place == len(candidates) - 1)
             except ProviderError as failure:
                 failures.append(failure)
-                await on_progress(Progress(message=f"{model_id} failed ({type(failure).__name__}); trying the next"))
+                message = f"{model.model_id} failed ({type(failure).__name__})"
+                await dispatch.on_progress(Progress(message=message))
         raise AllModelsFailed(tuple(failures))
 
-    async def _attempt(
-        self, request: ModelRequest, model: Model, catalog: Catalog, book: Book, on_progress: OnProgress
+    def _in_order(self, dispatch: Dispatch) -> Sequence[Model]:
+        """The candidates that may be asked; where every breaker is open, all of them: better to knock than to give up."""
+        models = [dispatch.catalog.models[model_id] for model_id in dispatch.selection.candidates]
+        allowed = [model for model in models if self._breaker(model, dispatch.catalog).allows]
+        return allowed or models
+
+    async def _persist(
+        self, request: ModelRequest, model: Model, dispatch: Dispatch, failures: list[ProviderError], *, is_last: bool
     ) -> Answer:
+        """Ask one model until it answers, or another try is pointless; the last failure is raised."""
+        retry = 0
+        while True:
+            try:
+                return await self._attempt(request, model, dispatch)
+            except ProviderError as failure:
+                wait = self._wait_before(retry, failure, self._breaker(model, dispatch.catalog), is_last=is_last)
+                if wait is None:
+                    raise
+                failures.append(failure)
+            retry += 1
+            with self.budget.retry():
+                await dispatch.on_progress(Progress(message=f"{model.display_name} again in {wait:.1f} s"))
+                await self.sleep(wait)
+
+    def _wait_before(self, retry: int, failure: ProviderError, breaker: Breaker, *, is_last: bool) -> float | None:
+        """How long to wait for another try; ``None`` where the next candidate, or the end, is the better choice."""
+        wait = self.policy.wait_before(retry, failure)
+        if wait is None or breaker.state == "open" or not self.budget.allows_another:
+            return None
+        left = anyio.current_effective_deadline() - anyio.current_time()
+        patience = left if is_last else min(left, self.policy.cap_seconds)
+        return wait if wait < patience else None
+
+    async def _attempt(self, request: ModelRequest, model: Model, dispatch: Dispatch) -> Answer:
+        catalog, on_progress = dispatch.catalog, dispatch.on_progress
         row = catalog.registry.providers[model.provider]
         provider = await self.providers.get(row, catalog.access[model.provider], on_progress)
-        await on_progress(Progress(message=f"asking {model.display_name}"))
-        target = _target(model, row.max_tokens_parameter)
-        call = _Call(model=model, started_at=self.wall_clock(), started=self.clock())
-        response: ModelResponse | None = None
-        error: ProviderError | None = None
-        try:
-            response = await provider.send(request, target, self._listener(call, on_progress))
-            return Answer(model_id=model.model_id, response=response, usage=self._usage(request, call, response))
-        except ProviderError as failure:
-            error = failure
-            raise
-        finally:
-            book(self._booked(request, call, response, error))
+        target = _target(model, row, dispatch)
+        gate = self._gate(row)
+        async with gate.entered(target, dispatch.analysis.estimated_input_tokens):
+            await on_progress(Progress(message=f"asking {model.display_name}"))
+            call = _Call(model=model, started_at=self.wall_clock(), started=self.clock())
+            breaker = self._breaker(model, catalog)
+            response: ModelResponse | None = None
+            error: ProviderError | None = None
+            breaker.begin()
+            try:
+                with self.budget.call():
+                    response = await self._send(provider, request, target, call, on_progress)
+                return Answer(model_id=model.model_id, response=response, usage=self._usage(request, call, response))
+            except ProviderError as failure:
+                error = failure
+                raise
+            finally:
+                _learn(breaker, gate, response, error)
+                dispatch.book(self._booked(request, call, response, error))
 
-    def _listener(self, call: _Call, on_progress: OnProgress) -> OnText:
-        async def on_text(text: str) -> None:
-            call.first_token = call.first_token or self.clock()
-            call.text.append(text)
-            written = len(call.text)
-            await on_progress(
-                Progress(message=f"{call.model.display_name} is writing: {written} tokens", done=written, unit="token")
-            )
+    async def _send(
+        self, provider: Provider, request: ModelRequest, target: Target, call: _Call, on_progress: OnProgress
+    ) -> ModelResponse:
+        """Send under the three time-outs; the adapter has the fourth, for connecting."""
+        begun = anyio.current_time()
+        end = begun + self.timeouts.total
+        with anyio.CancelScope(deadline=begun + self.timeouts.first) as scope:
 
-        return on_text
+            async def on_text(text: str) -> None:
+                scope.deadline = min(end, anyio.current_time() + self.timeouts.idle)
+                if text:
+                    await self._heard(text, call, on_progress)
+
+            return await provider.send(request, target, on_text)
+        waited = anyio.current_time() - begun
+        raise ProviderTimeout(
+            f"nothing more came after {waited:.0f} s", provider=target.provider, model_id=target.model_id
+        )
+
+    async def _heard(self, text: str, call: _Call, on_progress: OnProgress) -> None:
+        call.first_token = call.first_token or self.clock()
+        call.text.append(text)
+        written = len(call.text)
+        await on_progress(
+            Progress(message=f"{call.model.display_name} is writing: {written} tokens", done=written, unit="token")
+        )
+
+    def _breaker(self, model: Model, catalog: Catalog) -> Breaker:
+        return self.breakers.of(model.model_id, catalog.access.get(model.provider))
+
+    def _gate(self, row: ProviderRow) -> Gate:
+        return self.gates.setdefault(
+            row.provider_id,
+            Gate(
+                requests_per_minute=row.requests_per_minute,
+                tokens_per_minute=row.tokens_per_minute,
+                clock=self.clock,
+                sleep=self.sleep,
+            ),
+        )
 
     def _usage(self, request: ModelRequest, call: _Call, response: ModelResponse | None) -> Usage:
         """What the provider reported, else what we count; nothing where no answer had begun."""
@@ -133,14 +257,30 @@ class DispatchEngine:
         )
 
 
-def _target(model: Model, max_tokens_parameter: str) -> Target:
+def _learn(breaker: Breaker, gate: Gate, response: ModelResponse | None, error: ProviderError | None) -> None:
+    """Tell the breaker and the gate how a call ended."""
+    if response is not None:
+        breaker.succeeded()
+        if response.headroom is not None:
+            gate.learn(response.headroom)
+    elif error is None:
+        breaker.abandoned()
+    else:
+        breaker.failed(error)
+        if isinstance(error, RateLimited) and error.retry_after is not None:
+            gate.blocked(error.retry_after)
+
+
+def _target(model: Model, row: ProviderRow, dispatch: Dispatch) -> Target:
     return Target(
         model_id=model.model_id,
         provider=model.provider,
         api_model_id=model.api_model_id,
         max_output_tokens=model.max_output_tokens,
-        max_tokens_parameter=max_tokens_parameter,
+        max_tokens_parameter=row.max_tokens_parameter,
         json_schema=model.capabilities.json_schema,
+        thinking=model.capabilities.thinking,
+        effort=dispatch.catalog.registry.effort_for(model, dispatch.analysis.complexity),
     )
 
 

@@ -115,30 +115,32 @@ _REDACTED = "[redacted]"
 class StreamedError(Exception):
     """A failure that a stream told of as one of its ordinary events. ``types`` are the provider's names for it."""
 
-    def __init__(self, message: str, *types: str | None) -> None:
+    def __init__(self, message: object, *types: object) -> None:
         super().__init__(message)
         self.types = types
 
 
 def fault(
-    message: str,
+    message: object,
     target: Target,
     *,
     status: int | None = None,
-    types: Sequence[str | None] = (),
+    types: Sequence[object] = (),
     headers: Mapping[str, str] | None = None,
     secret: str | None = None,
 ) -> ProviderError:
     """The error that a failed call stands for.
 
     ``status`` is the HTTP status, ``types`` the provider's own names for the error, the most telling first; they decide
-    where the status says 200 or nothing. ``secret`` is removed from the message.
+    where the status says 200 or nothing. Message and types are as the server sent them, so they may be no text at all.
+    ``secret`` is removed from the message.
     """
-    text = _clean(message, secret)
-    status = status if status is not None and status >= _FIRST_ERROR else _status_of(types)
+    names = [name for name in types if isinstance(name, str)]
+    text = _clean(str(message), secret)
+    status = status if status is not None and status >= _FIRST_ERROR else _status_of(names)
     if status == _TOO_MANY_REQUESTS:
         return RateLimited(f"rate limit reached: {text}", **_where(target), retry_after=retry_after(headers or {}))
-    nature = _nature_of(message, types)
+    nature = _nature_of(str(message), names)
     by_status = _BY_STATUS.get(status, _BROKEN if status >= _FIRST_SERVER_ERROR else _REFUSED)
     error, words = _BY_NATURE[nature] if nature else by_status
     return error(words.format(provider=target.provider, status=status, text=text), **_where(target))
@@ -189,9 +191,9 @@ def _where(target: Target) -> _Where:
     return {"provider": target.provider, "model_id": target.model_id}
 
 
-def _status_of(types: Sequence[str | None]) -> int:
-    for name in filter(None, types):
-        if name.isdecimal():
+def _status_of(types: Sequence[str]) -> int:
+    for name in types:
+        if name.isdecimal() and len(name) == 3:  # noqa: PLR2004 - an HTTP status
             return int(name)
         if name in _STATUS_OF_TYPE:
             return _STATUS_OF_TYPE[name]
@@ -200,8 +202,8 @@ def _status_of(types: Sequence[str | None]) -> int:
     return 500
 
 
-def _nature_of(message: str, types: Sequence[str | None]) -> _Nature | None:
-    for name in filter(None, types):
+def _nature_of(message: str, types: Sequence[str]) -> _Nature | None:
+    for name in types:
         if name in _NATURE_OF_TYPE:
             return _NATURE_OF_TYPE[name]
     lowered = message.lower()

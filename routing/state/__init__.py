@@ -1,12 +1,14 @@
 """What is kept between calls, behind one interface.
 
-    Store
-      Ledger      every route and its attempts, for the bill and the reports    kept for good
-      Sessions    the messages of a conversation                                kept until they have rested for the TTL
+    Store         the rooms, each an attribute
+      .ledger     every route and its attempts, for the bill and the reports    kept for good
+      .sessions   the messages of a conversation                                kept until they have rested for the TTL
 
-    sqlite.py        the embedded default: one file in the home folder
-    migrations.py    its tables, as numbered steps
-    handles.py       how ids are made
+    sqlite.py            the embedded default: one file in the home folder
+      sqlite_ledger.py, sqlite_sessions.py    its rooms
+      database.py        the file; knows nothing of what is kept
+      migrations.py      the tables, as numbered steps
+    handles.py           how ids are made
 
 Everything belongs to the caller who made it. Somebody else's handle, an expired one and one that never was get the same
 answer, `UnknownHandle` with the same words, so that nobody can find out by asking which handles exist.
@@ -31,6 +33,7 @@ __all__ = [
     "NO_SUCH_SESSION",
     "Ledger",
     "LedgerTotals",
+    "ModelHealth",
     "Sessions",
     "Store",
     "first_kept",
@@ -61,6 +64,26 @@ class LedgerTotals:
     unpriced_attempts: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelHealth:
+    """How a model has fared with a caller lately.
+
+    ``attempts`` counts the cancelled ones too, which are neither ``answered`` nor ``failures``. Percentiles are over the
+    answered attempts by nearest rank, so each is a time that was measured; ``None`` where none was. ``last_error`` is that of
+    the failed attempt that started last; ``last_attempt_at`` is when the last one of any outcome started.
+    """
+
+    model_id: str
+    attempts: int
+    answered: int
+    failures: int
+    p50_latency_ms: int | None
+    p95_latency_ms: int | None
+    p50_first_token_ms: int | None
+    last_error: str | None
+    last_attempt_at: float
+
+
 class Ledger(Protocol):
     """The book of routes. Neither the prompt nor the answer is kept: of the one its hash, of the other nothing."""
 
@@ -83,6 +106,13 @@ class Ledger(Protocol):
 
     async def totals(self, caller: str, since: float | None = None) -> LedgerTotals:
         """Sum up the caller's routes that started at ``since`` or later; all of them where it is ``None``."""
+        ...
+
+    async def health(self, caller: str, since: float) -> tuple[ModelHealth, ...]:
+        """Sum up by model the attempts of the caller's routes that started at ``since`` or later, in no special order.
+
+        Meant for the last hours or days: it reads each of these attempts.
+        """
         ...
 
 
@@ -131,8 +161,14 @@ class Sessions(Protocol):
         ...
 
 
-class Store(Ledger, Sessions, Protocol):
+class Store(Protocol):
     """All of it, in one place that is closed once."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def sessions(self) -> Sessions: ...
 
     async def aclose(self) -> None:
         """Write what has been asked for, then close. Closing twice is harmless."""

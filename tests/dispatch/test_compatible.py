@@ -263,3 +263,110 @@ async def test_a_key_that_the_provider_echoes_is_taken_out_of_the_message() -> N
         await send(answering(error_body(f"Incorrect API key provided: {KEY}"), 401))
     assert KEY not in str(failure.value)
     assert "[redacted]" in str(failure.value)
+
+
+def piece(**parts: Any) -> dict[str, Any]:
+    return chunk({"tool_calls": [{"index": 0, **parts}]})
+
+
+async def test_calls_that_are_all_numbered_0_are_told_apart_by_their_ids() -> None:
+    response, _ = await send(
+        answering(
+            sse(
+                piece(id="a", function={"name": "web_search", "arguments": "{}"}),
+                piece(id="b", function={"name": "fetch_url", "arguments": '{"u"'}),
+                piece(id="b", function={"arguments": ":1}"}),
+                chunk({}, "stop"),
+            )
+        )
+    )
+
+    assert [(call.id, call.arguments) for call in response.tool_calls] == [("a", "{}"), ("b", '{"u":1}')]
+    assert response.finish_reason == "tool_call"
+
+
+async def test_calls_without_ids_are_told_apart_by_their_names_and_get_ids() -> None:
+    def call(name: str) -> dict[str, Any]:
+        return piece(function={"name": name, "arguments": "{}"})
+
+    response, _ = await send(answering(sse(call("one"), call("two"), chunk({}, "stop"))))
+
+    assert [(call.id, call.name) for call in response.tool_calls] == [("call_c1_0", "one"), ("call_c1_1", "two")]
+
+
+async def test_a_call_that_was_cut_off_is_not_offered_as_whole() -> None:
+    cut = piece(id="a", function={"name": "one", "arguments": '{"q'})
+
+    response, _ = await send(answering(sse(cut, chunk({}, "length"))))
+
+    assert response.finish_reason == "length"
+
+
+async def test_a_refusal_is_heard_and_ends_as_filtered() -> None:
+    response, heard = await send(answering(sse(chunk({"refusal": "I cannot."}), chunk({}, "stop"))))
+
+    assert heard == ["I cannot."]
+    assert response.finish_reason == "content_filter"
+
+
+async def test_an_effort_is_sent_only_to_a_model_that_takes_one() -> None:
+    assert (await sent_body(request(), thinking="effort", effort="low"))["reasoning_effort"] == "low"
+    assert "reasoning_effort" not in await sent_body(request(), thinking="effort", effort="none")
+    assert "reasoning_effort" not in await sent_body(request(), thinking="adaptive", effort="high")
+
+
+async def test_reasoning_goes_back_to_the_model_that_wrote_it_and_to_no_other() -> None:
+    thought = chunk({"reasoning_content": "Hm"})
+    call = piece(id="a", function={"name": "one", "arguments": "{}"})
+    response, heard = await send(answering(sse(thought, call, chunk({}, "tool_calls"))))
+    turn = Message(role="assistant", content="", tool_calls=response.tool_calls, native=response.native)
+
+    same = await sent_body(request(messages=(turn,)))
+    other = await sent_body(request(messages=(turn,)), model_id="acme/small")
+
+    assert heard == []
+    assert same["messages"][-1]["reasoning_content"] == "Hm"
+    assert "reasoning_content" not in other["messages"][-1]
+
+
+async def test_reasoning_before_an_answer_is_not_kept() -> None:
+    response, _ = await send(answering(sse(chunk({"reasoning_content": "Hm"}), chunk({"content": "x"}, "stop"))))
+
+    assert response.native is None
+
+
+async def test_a_tool_call_that_the_server_could_not_read_is_a_rejected_request() -> None:
+    body = error_body("Tool call validation failed", type="invalid_request_error", code="tool_use_failed")
+
+    with pytest.raises(ProviderRejected, match="Tool call validation failed"):
+        await send(answering(body, 400))
+    with pytest.raises(ProviderRejected):
+        await send(answering(sse(json.loads(body))))
+
+
+async def test_a_strict_schema_is_asked_for_only_where_the_schema_allows_it() -> None:
+    closed: dict[str, Any] = {
+        "type": "object",
+        "properties": {"a": {}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+
+    body = await sent_body(request(response_schema=closed))
+    assert body["response_format"]["json_schema"]["strict"] is True
+    body = await sent_body(request(response_schema={**closed, "required": ["b"]}))
+    assert body["response_format"]["json_schema"]["strict"] is False
+
+
+async def test_openais_account_ids_stay_with_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-canary")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-canary")
+    received: list[httpx.Request] = []
+
+    def respond(one: httpx.Request) -> httpx.Response:
+        received.append(one)
+        return answering(sse(*HELLO))(one)
+
+    await send(respond)
+
+    assert "canary" not in " ".join(value for name, value in received[0].headers.items() if name != "authorization")

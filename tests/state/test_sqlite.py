@@ -21,8 +21,10 @@ import apsw
 import pytest
 
 from routing.errors import SettingsError
+from routing.state.database import HOUSEKEEPING_SECONDS, Database
 from routing.state.migrations import MIGRATIONS
-from routing.state.sqlite import HOUSEKEEPING_SECONDS, Database, SqliteStore
+from routing.state.sqlite import SqliteStore
+from routing.state.sqlite_ledger import _SELECT_HEALTH  # pyright: ignore[reportPrivateUsage] - its plan is looked at
 from routing.types import Message, ModelSelection, Rejection, RouteRecord, TaskAnalysis, ToolCall, Usage
 from tests.builders import analysis
 
@@ -90,7 +92,7 @@ async def test_only_its_owner_may_read_the_folder_and_its_files(path: Path) -> N
     before = os.umask(0)
     try:
         async with SqliteStore(path) as store:
-            await store.start(ME)
+            await store.sessions.start(ME)
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     finally:
         os.umask(before)
@@ -101,8 +103,8 @@ async def test_only_its_owner_may_read_the_folder_and_its_files(path: Path) -> N
 
 async def test_a_closed_store_is_one_file(path: Path) -> None:
     async with SqliteStore(path) as store:
-        await store.start(ME)
-        await store.latest(ME)
+        await store.sessions.start(ME)
+        await store.sessions.latest(ME)
 
     assert names_in(path.parent) == [path.name]
 
@@ -146,14 +148,14 @@ async def test_another_programs_database_is_named_and_left_alone(path: Path) -> 
 async def test_a_damaged_database_is_named_and_left_alone(path: Path) -> None:
     async with SqliteStore(path) as store:
         for number in range(300):
-            await store.record(route(f"rte_{number}", notices=("a notice to fill pages with " * 10,)))
+            await store.ledger.record(route(f"rte_{number}", notices=("a notice to fill pages with " * 10,)))
     sound = bytes_of(path)
     content = sound[: 8 * 4096] + b"\xff" * (len(sound) - 8 * 4096)
     put(path, content)
 
     with pytest.raises(SettingsError, match=r"pointsman.db is damaged. Move it aside"):
         async with SqliteStore(path) as store:
-            await store.recent(ME, 300)
+            await store.ledger.recent(ME, 300)
 
     assert bytes_of(path) == content
 
@@ -201,7 +203,7 @@ async def test_a_folder_in_the_place_of_the_file_is_named(path: Path) -> None:
 
 async def test_neither_prompt_nor_answer_reach_the_ledger(path: Path) -> None:
     async with SqliteStore(path) as store:
-        await store.record(route("rte_1", text="the answer itself", notices=("a notice",)))
+        await store.ledger.record(route("rte_1", text="the answer itself", notices=("a notice",)))
 
     assert b"a notice" in bytes_of(path)
     assert b"the answer itself" not in bytes_of(path)
@@ -211,13 +213,13 @@ async def test_neither_prompt_nor_answer_reach_the_ledger(path: Path) -> None:
 async def test_what_is_forgotten_is_overwritten_on_the_disk(path: Path, way: str) -> None:
     now = 0.0
     async with SqliteStore(path, wall_clock=lambda: now, session_ttl_seconds=60) as store:
-        session_id = await store.start(ME)
-        await store.append(session_id, ME, [Message(role="user", content="between us")])
+        session_id = await store.sessions.start(ME)
+        await store.sessions.append(session_id, ME, [Message(role="user", content="between us")])
         if way == "delete":
-            await store.delete(session_id, ME)
+            await store.sessions.delete(session_id, ME)
         else:
             now = 60.0
-            await store.sweep()
+            await store.sessions.sweep()
 
     assert b"between us" not in bytes_of(path)
 
@@ -228,8 +230,8 @@ async def test_reports_find_what_was_decided_in_columns(path: Path) -> None:
     )
     decided = "SELECT category, complexity, confidence, analyzer, primary_model FROM routes ORDER BY route_id"
     async with SqliteStore(path) as store:
-        await store.record(route("rte_1", analysis=analysis(), selection=selection))
-        await store.record(route("rte_2"))
+        await store.ledger.record(route("rte_1", analysis=analysis(), selection=selection))
+        await store.ledger.record(route("rte_2"))
 
         assert await read(store, lambda connection: rows(connection, decided)) == [
             ("qa_retrieval", 2, 0.95, "rules", "acme/large"),
@@ -252,6 +254,17 @@ async def test_reports_by_time_model_and_category_need_no_scan(path: Path, condi
 
     assert step.startswith("SEARCH routes ")
     assert f" INDEX {index} " in step
+
+
+async def test_health_reads_the_callers_recent_attempts_and_no_others(path: Path) -> None:
+    plan = f"EXPLAIN QUERY PLAN {_SELECT_HEALTH}"
+    asked_for = {"caller": ME, "since": 0.0}
+    async with SqliteStore(path) as store:
+        steps = [step for *_, step in await read(store, lambda connection: [*connection.execute(plan, asked_for)])]
+
+    routes, attempts = (step for step in steps if step.startswith(("SCAN", "SEARCH")))
+    assert routes == "SEARCH routes USING COVERING INDEX routes_by_time (caller=? AND started_at>?)"
+    assert attempts == "SEARCH attempts USING PRIMARY KEY (route_id=?)"
 
 
 # Rows as the first release wrote them. Never edit these: they are what users have on their disks.
@@ -290,7 +303,7 @@ async def test_what_the_first_release_wrote_can_still_be_read(path: Path) -> Non
         estimated=True,
     )
     async with SqliteStore(path, wall_clock=lambda: 10.0) as store:
-        record = await store.route("rte_1", ME)
+        record = await store.ledger.route("rte_1", ME)
         assert record.analysis == TaskAnalysis(
             category="embedding",
             complexity=1,
@@ -310,8 +323,9 @@ async def test_what_the_first_release_wrote_can_still_be_read(path: Path) -> Non
             notices=("s",),
         )
         assert (record.error, record.notices, record.usage) == ('it said "no"', ("n",), used)
+        assert record.tools == ()
         assert [(one.model_id, one.cost_microusd, one.usage) for one in record.attempts] == [("m/a", 3, used)]
-        assert await store.history("ses_1", ME) == (
+        assert await store.sessions.history("ses_1", ME) == (
             Message(role="user", content="\ud800"),
             Message(role="assistant", content="", tool_calls=(ToolCall(id="c", name="f", arguments="{}"),)),
         )
@@ -319,25 +333,25 @@ async def test_what_the_first_release_wrote_can_still_be_read(path: Path) -> Non
 
 async def test_a_new_step_is_taken_once_and_keeps_the_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with SqliteStore(path) as store:
-        await store.record(route("rte_1"))
+        await store.ledger.record(route("rte_1"))
     monkeypatch.setattr("routing.state.sqlite.MIGRATIONS", (*MIGRATIONS, "ALTER TABLE routes ADD COLUMN extra TEXT"))
 
     for _ in range(2):
         async with SqliteStore(path) as store:
-            assert (await store.route("rte_1", ME)).route_id == "rte_1"
-            assert await read(store, lambda connection: connection.pragma("user_version")) == 2
+            assert (await store.ledger.route("rte_1", ME)).route_id == "rte_1"
+            assert await read(store, lambda connection: connection.pragma("user_version")) == len(MIGRATIONS) + 1
 
 
 async def test_a_step_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with SqliteStore(path) as store:
-        await store.record(route("rte_1"))
+        await store.ledger.record(route("rte_1"))
     with monkeypatch.context() as patch:
         patch.setattr("routing.state.sqlite.MIGRATIONS", (*MIGRATIONS, "DELETE FROM routes; SELECT * FROM nowhere"))
         with pytest.raises(apsw.SQLError):
             await SqliteStore(path).open()
 
     async with SqliteStore(path) as store:
-        assert (await store.route("rte_1", ME)).route_id == "rte_1"
+        assert (await store.ledger.route("rte_1", ME)).route_id == "rte_1"
 
 
 # The writer
@@ -387,7 +401,7 @@ async def sessions_in(database: Database) -> list[str]:
 
 @pytest.fixture
 def database(path: Path) -> Database:
-    return Database(path, wall_clock=lambda: 0.0, housekeeping=lambda _: None)
+    return Database(path, migrations=MIGRATIONS, wall_clock=lambda: 0.0, housekeeping=lambda _: None)
 
 
 async def test_writes_that_wait_together_share_a_commit(database: Database) -> None:
@@ -456,17 +470,17 @@ async def test_a_write_is_acknowledged_after_its_commit_and_not_before(database:
 async def test_a_database_that_somebody_else_holds_is_told_and_then_written_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("routing.state.sqlite.BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr("routing.state.database.BUSY_TIMEOUT_MS", 1)
     async with SqliteStore(path) as store:
         other = apsw.Connection(str(path))
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(SettingsError, match=r"pointsman.db is held by another process"):
-            await store.start(ME)
+            await store.sessions.start(ME)
         other.execute("ROLLBACK")
         other.close()
 
-        assert await store.latest(ME) is None
-        assert await store.start(ME) == await store.latest(ME)
+        assert await store.sessions.latest(ME) is None
+        assert await store.sessions.start(ME) == await store.sessions.latest(ME)
 
 
 async def test_the_writer_sweeps_now_and_then(path: Path) -> None:
@@ -476,12 +490,12 @@ async def test_the_writer_sweeps_now_and_then(path: Path) -> None:
     async with SqliteStore(path, wall_clock=lambda: now, session_ttl_seconds=60) as store:
 
         async def sessions_after_a_write() -> Any:
-            await store.record(route(f"rte_{now}"))
+            await store.ledger.record(route(f"rte_{now}"))
             await write(store, lambda _: None)  # begins when the housekeeping after the last write is over
             [(count,)] = await read(store, lambda connection: rows(connection, sql))
             return count
 
-        await store.start(ME)
+        await store.sessions.start(ME)
         assert await sessions_after_a_write() == 1
         now = HOUSEKEEPING_SECONDS - 1.0
         assert await sessions_after_a_write() == 1
@@ -492,7 +506,10 @@ async def test_the_writer_sweeps_now_and_then(path: Path) -> None:
 async def test_housekeeping_that_fails_is_logged_and_stops_no_write(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    database = Database(path, wall_clock=lambda: 0.0, housekeeping=lambda connection: rows(connection, "nonsense"))
+    def nonsense(connection: apsw.Connection) -> list[Any]:
+        return rows(connection, "nonsense")
+
+    database = Database(path, migrations=MIGRATIONS, wall_clock=lambda: 0.0, housekeeping=nonsense)
     await database.open()
     await database.write(start_session("a"))
     await database.write(start_session("b"))
@@ -547,11 +564,11 @@ from routing.state.sqlite import SqliteStore
 from routing.types import Message, RouteRecord
 
 async def write(store, name, count):
-    session_id = await store.start("alice")
+    session_id = await store.sessions.start("alice")
     for number in range(count):
         route_id = f"rte_{name}_{number}"
-        await store.append(session_id, "alice", [Message(role="user", content=route_id)])
-        await store.record(RouteRecord(route_id=route_id, caller="alice", session_id=session_id, started_at=1.0,
+        await store.sessions.append(session_id, "alice", [Message(role="user", content=route_id)])
+        await store.ledger.record(RouteRecord(route_id=route_id, caller="alice", session_id=session_id, started_at=1.0,
             latency_ms=1, outcome="completed", prompt_sha256=""))
         print(route_id, flush=True)
 
@@ -579,11 +596,11 @@ async def test_what_was_acknowledged_survives_a_killed_process(path: Path, ackno
     printed = {line.strip() for line in lines if line.endswith("\n")}
 
     async with SqliteStore(path) as store:
-        recorded = {record.route_id: record for record in await store.recent(ME, 1_000_000)}
+        recorded = {record.route_id: record for record in await store.ledger.recent(ME, 1_000_000)}
         assert len(printed) >= acknowledged
         assert printed <= recorded.keys()
         for route_id in printed:
-            said = await store.history(recorded[route_id].session_id, ME)
+            said = await store.sessions.history(recorded[route_id].session_id, ME)
             assert len(said) >= min(50, 1 + int(route_id.rpartition("_")[2]))
 
 
@@ -597,10 +614,10 @@ async def test_a_file_that_another_process_is_making_too_is_waited_for(
     def let_go(_: float) -> None:
         other.execute("ROLLBACK")
 
-    monkeypatch.setattr("routing.state.sqlite.time.sleep", let_go)
+    monkeypatch.setattr("routing.state.database.time.sleep", let_go)
 
     async with SqliteStore(path) as store:
-        assert await store.latest(ME) is None
+        assert await store.sessions.latest(ME) is None
     other.close()
 
 

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from routing.errors import UnknownHandle
-from routing.state import LedgerTotals, Store, first_kept, new_handle
+from routing.state import LedgerTotals, ModelHealth, Store, first_kept, new_handle
 from routing.state.sqlite import SqliteStore
-from routing.types import Attempt, Message, MessageRole, RouteRecord, ToolCall
+from routing.types import Attempt, AttemptOutcome, Message, MessageRole, RouteRecord, ToolCall
 from tests.builders import analysis, usage
 
 pytestmark = pytest.mark.anyio
@@ -145,29 +145,29 @@ def turn(number: int) -> list[Message]:
 async def test_a_route_comes_back_as_it_was_recorded_but_for_its_text(store: Store, record: RouteRecord) -> None:
     record = replace(record, route_id=new_handle("rte") + record.route_id)
 
-    await store.record(record)
+    await store.ledger.record(record)
 
-    assert await store.route(record.route_id, record.caller) == replace(record, text="")
+    assert await store.ledger.route(record.route_id, record.caller) == replace(record, text="")
 
 
 async def test_a_route_survives_a_restart(reopen: Callable[[], AbstractAsyncContextManager[Store]]) -> None:
     record = route(analysis=analysis(), attempts=(attempt(),))
     async with reopen() as store:
-        await store.record(record)
+        await store.ledger.record(record)
 
     async with reopen() as store:
-        assert await store.route(record.route_id, MINE) == record
+        assert await store.ledger.route(record.route_id, MINE) == record
 
 
 @pytest.mark.parametrize("owner", [THEIRS, "", MINE.upper()])
 async def test_another_callers_route_answers_as_an_unknown_one(store: Store, owner: str) -> None:
     record = route()
-    await store.record(record)
+    await store.ledger.record(record)
 
     with pytest.raises(UnknownHandle) as unknown:
-        await store.route("rte_unknown", owner)
+        await store.ledger.route("rte_unknown", owner)
     with pytest.raises(UnknownHandle) as foreign:
-        await store.route(record.route_id, owner)
+        await store.ledger.route(record.route_id, owner)
 
     assert str(foreign.value) == str(unknown.value)
 
@@ -175,38 +175,38 @@ async def test_another_callers_route_answers_as_an_unknown_one(store: Store, own
 @pytest.mark.parametrize("text", UNWELCOME_TEXTS)
 async def test_any_text_may_be_asked_for_as_a_handle(store: Store, text: str) -> None:
     with pytest.raises(UnknownHandle):
-        await store.route(text, MINE)
+        await store.ledger.route(text, MINE)
     with pytest.raises(UnknownHandle):
-        await store.history(text, MINE)
+        await store.sessions.history(text, MINE)
 
 
 async def test_a_route_whose_attempts_cannot_be_kept_is_not_kept_either(store: Store) -> None:
     record = route(attempts=(attempt(), attempt(latency_ms=2**70)))
 
     with pytest.raises(Exception, match=r"."):
-        await store.record(record)
+        await store.ledger.record(record)
 
     with pytest.raises(UnknownHandle):
-        await store.route(record.route_id, MINE)
-    assert (await store.totals(MINE)).attempts == 0
+        await store.ledger.route(record.route_id, MINE)
+    assert (await store.ledger.totals(MINE)).attempts == 0
 
 
 async def test_a_route_is_written_once(store: Store) -> None:
     record = route(attempts=(attempt(),))
-    await store.record(record)
+    await store.ledger.record(record)
 
     with pytest.raises(Exception, match=r"."):
-        await store.record(replace(record, caller=THEIRS))
+        await store.ledger.record(replace(record, caller=THEIRS))
 
-    assert await store.route(record.route_id, MINE) == record
+    assert await store.ledger.route(record.route_id, MINE) == record
 
 
 async def test_recent_routes_come_newest_first_and_are_the_callers_own(store: Store) -> None:
     for started_at in (30.0, 10.0, 20.0):
-        await store.record(route(f"rte_{started_at:.0f}", started_at=started_at, attempts=(attempt(),)))
-    await store.record(route("rte_foreign", started_at=40.0, caller=THEIRS))
+        await store.ledger.record(route(f"rte_{started_at:.0f}", started_at=started_at, attempts=(attempt(),)))
+    await store.ledger.record(route("rte_foreign", started_at=40.0, caller=THEIRS))
 
-    recent = await store.recent(MINE, 2)
+    recent = await store.ledger.recent(MINE, 2)
 
     assert [record.route_id for record in recent] == ["rte_30", "rte_20"]
     assert recent[0].attempts == (attempt(),)
@@ -214,9 +214,9 @@ async def test_recent_routes_come_newest_first_and_are_the_callers_own(store: St
 
 async def test_of_routes_that_started_together_the_one_recorded_last_is_the_newest(store: Store) -> None:
     for name in ("first", "second"):
-        await store.record(route(name))
+        await store.ledger.record(route(name))
 
-    assert [record.route_id for record in await store.recent(MINE, 9)] == ["second", "first"]
+    assert [record.route_id for record in await store.ledger.recent(MINE, 9)] == ["second", "first"]
 
 
 @shared_store
@@ -227,12 +227,12 @@ async def test_totals_are_the_sums_over_all_attempts_of_the_callers_routes(
     caller = new_handle("caller")
     records = [replace(record, route_id=new_handle("rte"), caller=caller) for record in records]
     for record in records:
-        await store.record(record)
+        await store.ledger.record(record)
     since = None if oldest is None or oldest >= len(records) else records[oldest].started_at
 
     counted = [record for record in records if since is None or record.started_at >= since]
     attempts = [one for record in counted for one in record.attempts]
-    assert await store.totals(caller, since) == LedgerTotals(
+    assert await store.ledger.totals(caller, since) == LedgerTotals(
         routes=len(counted),
         attempts=len(attempts),
         input_tokens=sum(one.usage.input_tokens for one in attempts),
@@ -244,9 +244,9 @@ async def test_totals_are_the_sums_over_all_attempts_of_the_callers_routes(
 
 
 async def test_a_caller_without_routes_has_spent_nothing(store: Store) -> None:
-    await store.record(route(attempts=(attempt(),), baseline_cost_microusd=9))
+    await store.ledger.record(route(attempts=(attempt(),), baseline_cost_microusd=9))
 
-    assert await store.totals(THEIRS) == LedgerTotals(
+    assert await store.ledger.totals(THEIRS) == LedgerTotals(
         routes=0,
         attempts=0,
         input_tokens=0,
@@ -257,122 +257,228 @@ async def test_a_caller_without_routes_has_spent_nothing(store: Store) -> None:
     )
 
 
+async def test_health_tells_how_each_model_fared(store: Store) -> None:
+    answered = [attempt(latency_ms=ms, first_token_ms=ms // 10, started_at=float(ms)) for ms in range(10, 210, 10)]
+    late, early = (
+        attempt(outcome="failed", started_at=at, latency_ms=9_999, error=f"at {at}") for at in (500.0, 400.0)
+    )
+    cancelled = attempt(outcome="cancelled", started_at=600.0, latency_ms=9_999, first_token_ms=9_999)
+    other = attempt(model_id="acme/small", outcome="failed", started_at=7.0)
+    await store.ledger.record(route(attempts=(*reversed(answered), late, other)))
+    await store.ledger.record(route(attempts=(early, cancelled)))
+
+    assert set(await store.ledger.health(MINE, since=0.0)) == {
+        ModelHealth(
+            model_id="acme/large",
+            attempts=23,
+            answered=20,
+            failures=2,
+            p50_latency_ms=100,
+            p95_latency_ms=190,
+            p50_first_token_ms=10,
+            last_error="at 500.0",
+            last_attempt_at=600.0,
+        ),
+        ModelHealth(
+            model_id="acme/small",
+            attempts=1,
+            answered=0,
+            failures=1,
+            p50_latency_ms=None,
+            p95_latency_ms=None,
+            p50_first_token_ms=None,
+            last_error=None,
+            last_attempt_at=7.0,
+        ),
+    }
+
+
+async def test_health_is_of_the_callers_own_routes_since_the_time_asked_for(store: Store) -> None:
+    for started_at in (10.0, 20.0, 30.0):
+        await store.ledger.record(route(started_at=started_at, attempts=(attempt(),)))
+    await store.ledger.record(route(started_at=30.0, caller=THEIRS, attempts=(attempt(),)))
+
+    assert [one.attempts for one in await store.ledger.health(MINE, since=20.0)] == [2]
+    assert await store.ledger.health(MINE, since=30.1) == ()
+
+
+FEW = st.integers(0, 5)
+SOME_ATTEMPTS = st.lists(
+    st.builds(
+        attempt,
+        model_id=st.sampled_from(["acme/large", *UNWELCOME_TEXTS[:4]]),
+        outcome=st.sampled_from(get_args(AttemptOutcome)),
+        started_at=FEW.map(float),  # so that times tie
+        latency_ms=FEW,
+        first_token_ms=st.none() | FEW,
+        error=st.none() | st.sampled_from(UNWELCOME_TEXTS),
+    ),
+    max_size=30,
+)
+
+
+def nearest_rank(percent: int, times: Sequence[int]) -> int | None:
+    """The least of the times which at least ``percent`` of them do not exceed: the nearest rank, by counting."""
+    enough = [one for one in times if 100 * sum(other <= one for other in times) >= percent * len(times)]
+    return min(enough, default=None)
+
+
+def expected_health(model_id: str, attempts: Sequence[Attempt]) -> ModelHealth:
+    in_order = sorted(attempts, key=lambda one: one.started_at)
+    answered = [one for one in in_order if one.outcome == "answered"]
+    errors = [one.error for one in in_order if one.outcome == "failed"]
+    latencies = [one.latency_ms for one in answered]
+    first_tokens = [one.first_token_ms for one in answered if one.first_token_ms is not None]
+    return ModelHealth(
+        model_id=model_id,
+        attempts=len(attempts),
+        answered=len(answered),
+        failures=len(errors),
+        p50_latency_ms=nearest_rank(50, latencies),
+        p95_latency_ms=nearest_rank(95, latencies),
+        p50_first_token_ms=nearest_rank(50, first_tokens),
+        last_error=errors[-1] if errors else None,
+        last_attempt_at=in_order[-1].started_at,
+    )
+
+
+@shared_store
+@given(routes=st.lists(SOME_ATTEMPTS, max_size=3))
+async def test_health_sums_up_each_models_attempts_and_leaves_none_out(
+    store: Store, routes: list[list[Attempt]]
+) -> None:
+    caller = new_handle("caller")
+    for attempts in routes:
+        await store.ledger.record(route(caller=caller, attempts=tuple(attempts)))
+    tried = [one for attempts in routes for one in attempts]
+
+    found = await store.ledger.health(caller, since=0.0)
+
+    model_ids = {one.model_id for one in tried}
+    assert len(found) == len(model_ids)
+    assert set(found) == {
+        expected_health(model_id, [one for one in tried if one.model_id == model_id]) for model_id in model_ids
+    }
+
+
 # Sessions
 
 
 async def test_messages_come_back_in_the_order_they_were_said(store: Store) -> None:
-    session_id = await store.start(MINE)
+    session_id = await store.sessions.start(MINE)
     for number in (1, 2):
-        await store.append(session_id, MINE, turn(number))
+        await store.sessions.append(session_id, MINE, turn(number))
 
-    assert await store.history(session_id, MINE) == (*turn(1), *turn(2))
+    assert await store.sessions.history(session_id, MINE) == (*turn(1), *turn(2))
 
 
 @shared_store
 @given(messages=st.lists(any_value_of(Message), max_size=MOST_MESSAGES - 1))
 async def test_any_message_comes_back_as_it_was_but_for_its_native_form(store: Store, messages: list[Message]) -> None:
     messages = [said("user"), *messages]
-    session_id = await store.start(MINE)
+    session_id = await store.sessions.start(MINE)
 
-    await store.append(session_id, MINE, messages)
+    await store.sessions.append(session_id, MINE, messages)
 
-    assert await store.history(session_id, MINE) == tuple(replace(message, native=None) for message in messages)
+    assert await store.sessions.history(session_id, MINE) == tuple(
+        replace(message, native=None) for message in messages
+    )
 
 
 async def test_a_long_message_is_kept_whole(store: Store) -> None:
     long = said("user", "é" * 1_000_000)
-    session_id = await store.start(MINE)
+    session_id = await store.sessions.start(MINE)
 
-    await store.append(session_id, MINE, [long])
+    await store.sessions.append(session_id, MINE, [long])
 
-    assert await store.history(session_id, MINE) == (long,)
+    assert await store.sessions.history(session_id, MINE) == (long,)
 
 
 @pytest.mark.parametrize("caller", UNWELCOME_TEXTS)
 async def test_any_text_may_be_a_callers_name_and_no_two_are_confused(store: Store, caller: str) -> None:
     others = [other for other in UNWELCOME_TEXTS if other != caller]
-    session_id = await store.start(caller)
+    session_id = await store.sessions.start(caller)
 
-    assert await store.latest(caller) == session_id
-    assert [await store.latest(other) for other in others] == [None] * len(others)
+    assert await store.sessions.latest(caller) == session_id
+    assert [await store.sessions.latest(other) for other in others] == [None] * len(others)
 
 
 @pytest.mark.parametrize("verb", ["history", "append", "delete"])
 async def test_unknown_expired_and_foreign_sessions_get_the_same_answer(store: Store, clock: Clock, verb: str) -> None:
-    expired = await store.start(MINE)
+    expired = await store.sessions.start(MINE)
     clock.now += TTL_SECONDS
-    foreign = await store.start(THEIRS)
+    foreign = await store.sessions.start(THEIRS)
     answers: set[str] = set()
 
     for session_id in (expired, foreign, "ses_unknown"):
         more = ([said("user")],) if verb == "append" else ()
         with pytest.raises(UnknownHandle) as refused:
-            await getattr(store, verb)(session_id, MINE, *more)
+            await getattr(store.sessions, verb)(session_id, MINE, *more)
         answers.add(str(refused.value))
 
     assert len(answers) == 1
     assert "Leave session_id out" in answers.pop()
-    assert await store.history(foreign, THEIRS) == ()
+    assert await store.sessions.history(foreign, THEIRS) == ()
 
 
 async def test_appending_prolongs_a_session_and_reading_does_not(store: Store, clock: Clock) -> None:
-    session_id = await store.start(MINE)
+    session_id = await store.sessions.start(MINE)
     clock.now += TTL_SECONDS - 1
-    await store.append(session_id, MINE, turn(1))
+    await store.sessions.append(session_id, MINE, turn(1))
     clock.now += TTL_SECONDS - 1
 
-    assert await store.history(session_id, MINE) == tuple(turn(1))
+    assert await store.sessions.history(session_id, MINE) == tuple(turn(1))
     clock.now += 1
     with pytest.raises(UnknownHandle):
-        await store.history(session_id, MINE)
+        await store.sessions.history(session_id, MINE)
 
 
 async def test_the_latest_session_is_the_one_used_last_and_still_live(store: Store, clock: Clock) -> None:
-    assert await store.latest(MINE) is None
-    first, second = await store.start(MINE), await store.start(MINE)
-    await store.start(THEIRS)
-    assert await store.latest(MINE) == second
+    assert await store.sessions.latest(MINE) is None
+    first, second = await store.sessions.start(MINE), await store.sessions.start(MINE)
+    await store.sessions.start(THEIRS)
+    assert await store.sessions.latest(MINE) == second
 
     clock.now += 1
-    await store.append(first, MINE, turn(1))
-    assert await store.latest(MINE) == first
+    await store.sessions.append(first, MINE, turn(1))
+    assert await store.sessions.latest(MINE) == first
 
     clock.now += TTL_SECONDS
-    assert await store.latest(MINE) is None
+    assert await store.sessions.latest(MINE) is None
 
 
 async def test_a_deleted_session_is_unknown(store: Store) -> None:
-    session_id, other = await store.start(MINE), await store.start(MINE)
-    await store.append(session_id, MINE, turn(1))
+    session_id, other = await store.sessions.start(MINE), await store.sessions.start(MINE)
+    await store.sessions.append(session_id, MINE, turn(1))
 
-    await store.delete(session_id, MINE)
+    await store.sessions.delete(session_id, MINE)
 
     with pytest.raises(UnknownHandle):
-        await store.history(session_id, MINE)
-    assert await store.history(other, MINE) == ()
+        await store.sessions.history(session_id, MINE)
+    assert await store.sessions.history(other, MINE) == ()
 
 
 async def test_a_sweep_removes_expired_sessions_and_no_others(store: Store, clock: Clock) -> None:
-    old = await store.start(MINE)
-    await store.append(old, MINE, turn(1))
+    old = await store.sessions.start(MINE)
+    await store.sessions.append(old, MINE, turn(1))
     clock.now += TTL_SECONDS - 1
-    fresh = await store.start(MINE)
-    assert await store.sweep() == 0
+    fresh = await store.sessions.start(MINE)
+    assert await store.sessions.sweep() == 0
 
     clock.now += 1
-    assert await store.sweep() == 1
-    assert await store.sweep() == 0
-    assert await store.latest(MINE) == fresh
+    assert await store.sessions.sweep() == 1
+    assert await store.sessions.sweep() == 0
+    assert await store.sessions.latest(MINE) == fresh
 
 
 async def test_messages_that_cannot_be_kept_leave_the_session_as_it_was(store: Store) -> None:
-    session_id = await store.start(MINE)
+    session_id = await store.sessions.start(MINE)
     impossible: Any = said("assistant", object())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - the point
 
     with pytest.raises(TypeError):
-        await store.append(session_id, MINE, [*turn(1), impossible])
+        await store.sessions.append(session_id, MINE, [*turn(1), impossible])
 
-    assert await store.history(session_id, MINE) == ()
+    assert await store.sessions.history(session_id, MINE) == ()
 
 
 # Trimming: conversations are well formed, as a host's are: user turns, each answered with or without tool calls
@@ -403,11 +509,11 @@ def orphans(messages: Sequence[Message]) -> list[Message]:
 async def test_trimming_keeps_the_newest_messages_and_no_result_without_its_call(
     store: Store, said_so_far: list[Message], cut: int
 ) -> None:
-    session_id = await store.start(MINE)
+    session_id = await store.sessions.start(MINE)
     for part in (said_so_far[:cut], said_so_far[cut:]):
-        await store.append(session_id, MINE, part)
+        await store.sessions.append(session_id, MINE, part)
 
-    kept = await store.history(session_id, MINE)
+    kept = await store.sessions.history(session_id, MINE)
 
     assert len(kept) <= MOST_MESSAGES
     assert list(kept) == said_so_far[len(said_so_far) - len(kept) :]
@@ -430,11 +536,11 @@ def test_a_conversation_that_is_cut_opens_with_the_oldest_users_turn_that_fits(
 
 
 async def test_a_conversation_grows_past_the_limit_by_losing_its_oldest_turn(store: Store) -> None:
-    session_id = await store.start(MINE)
+    session_id = await store.sessions.start(MINE)
     for number in range(MOST_MESSAGES):
-        await store.append(session_id, MINE, turn(number))
+        await store.sessions.append(session_id, MINE, turn(number))
 
-    assert await store.history(session_id, MINE) == (*turn(3), *turn(4), *turn(5))
+    assert await store.sessions.history(session_id, MINE) == (*turn(3), *turn(4), *turn(5))
 
 
 @pytest.mark.parametrize(
@@ -459,35 +565,37 @@ async def test_a_cancelled_caller_does_not_take_back_the_write(store: Store) -> 
     record = route()
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(store.record, record)
+            tasks.start_soon(store.ledger.record, record)
             await anyio.lowlevel.checkpoint()  # the write is asked for, and the caller waits
             scope.cancel()
 
-    await store.start(MINE)  # writes keep their order: when this one is done, so is the one before
+    await store.sessions.start(MINE)  # writes keep their order: when this one is done, so is the one before
 
-    assert await store.route(record.route_id, MINE) == record
+    assert await store.ledger.route(record.route_id, MINE) == record
 
 
 async def test_many_callers_write_at_once_and_nothing_is_lost(store: Store) -> None:
-    session_ids = [await store.start(MINE) for _ in range(20)]
+    session_ids = [await store.sessions.start(MINE) for _ in range(20)]
     async with anyio.create_task_group() as tasks:
         for number, session_id in enumerate(session_ids):
-            tasks.start_soon(store.append, session_id, MINE, turn(number))
-            tasks.start_soon(store.record, route(f"rte_{number}", attempts=(attempt(),)))
+            tasks.start_soon(store.sessions.append, session_id, MINE, turn(number))
+            tasks.start_soon(store.ledger.record, route(f"rte_{number}", attempts=(attempt(),)))
 
-    assert [await store.history(session_id, MINE) for session_id in session_ids] == [tuple(turn(n)) for n in range(20)]
-    assert (await store.totals(MINE)).attempts == 20
+    assert [await store.sessions.history(session_id, MINE) for session_id in session_ids] == [
+        tuple(turn(n)) for n in range(20)
+    ]
+    assert (await store.ledger.totals(MINE)).attempts == 20
 
 
 async def test_closing_writes_what_was_asked_for(reopen: Callable[[], AbstractAsyncContextManager[Store]]) -> None:
     records = [route(f"rte_{number}") for number in range(20)]
     async with anyio.create_task_group() as tasks, reopen() as store:
         for record in records:
-            tasks.start_soon(store.record, record)
+            tasks.start_soon(store.ledger.record, record)
         await anyio.lowlevel.checkpoint()
 
     async with reopen() as store:
-        assert len(await store.recent(MINE, 100)) == 20
+        assert len(await store.ledger.recent(MINE, 100)) == 20
 
 
 async def test_a_closed_store_says_so_and_may_be_closed_again(store: Store) -> None:
@@ -495,9 +603,9 @@ async def test_a_closed_store_says_so_and_may_be_closed_again(store: Store) -> N
     await store.aclose()
 
     with pytest.raises(RuntimeError, match="not open"):
-        await store.start(MINE)
+        await store.sessions.start(MINE)
     with pytest.raises(RuntimeError, match="not open"):
-        await store.latest(MINE)
+        await store.sessions.latest(MINE)
 
 
 def test_handles_are_unlike_each_other_and_carry_128_bits() -> None:

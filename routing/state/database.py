@@ -1,0 +1,380 @@
+"""A SQLite file, by way of apsw (docs/adr/0003-apsw.md says why not the standard library's). It knows nothing of what is kept.
+
+    Database            one writer thread fed by a queue, a few readers; each `Job` runs inside a transaction of its own
+    select              what a statement finds, by column name
+    json_text, stored   values in the form in which SQLite keeps them; `restored` is what they were
+
+Durability: WAL with ``synchronous=FULL``. The writer takes what is queued into one transaction, each write in a savepoint of
+its own, and answers after COMMIT; so a write that returned survives ``kill -9`` and a power cut, and many callers
+share one flush. Other processes may use the same file. It must not lie on a network file system, where SQLite's locks cannot be
+relied on (https://sqlite.org/wal.html); that is not probed for.
+"""
+
+# pyright: reportUnknownMemberType=false
+# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+import anyio
+import anyio.to_thread
+import apsw
+
+from routing.errors import SettingsError
+
+T = TypeVar("T")
+Row = dict[str, Any]
+Job = Callable[[apsw.Connection], T]
+"""Work on a connection that is inside a transaction. It runs in another thread, and may raise to undo its own writes."""
+
+APPLICATION_ID = int.from_bytes(b"Pnts")
+"""Marks the file as ours (https://sqlite.org/pragma.html#pragma_application_id)."""
+
+BUSY_TIMEOUT_MS = 5_000
+"""How long a writer waits for another process: shorter than the recorder waits for its write, so that the reason is told."""
+
+HOUSEKEEPING_SECONDS = 600
+_MOST_WRITES_PER_COMMIT = 256
+_READERS = 4
+_SECONDS_BETWEEN_TRIES = 0.02
+
+_ADVICE: Mapping[type[apsw.Error], str] = {
+    apsw.NotADBError: "is not a SQLite database. Move it aside, and a new one is made at the next start.",
+    apsw.CorruptError: "is damaged. Move it aside together with its -wal and -shm files; a new one is made at the next start.",
+    apsw.BusyError: "is held by another process. End what holds it, or try again.",
+    apsw.FullError: "cannot grow: its disk is full. Make room, and try again.",
+    apsw.ReadOnlyError: "cannot be written. Make it and its folder writable, or name another folder with POINTSMAN_HOME.",
+    apsw.CantOpenError: "cannot be opened. Make it readable and writable, or name another folder with POINTSMAN_HOME.",
+    apsw.IOError: "cannot be read or written: its disk fails, or is gone. Name another folder with POINTSMAN_HOME.",
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Write(Generic[T]):
+    """A write that waits in the queue, and the caller who waits for it."""
+
+    job: Job[T]
+    done: asyncio.Future[T]
+    settle: Callable[[], None] = field(init=False)
+
+    def run(self, connection: apsw.Connection) -> None:
+        """Do the work in a savepoint; its failure is its own.
+
+        Raises:
+            Exception: SQLite has undone the whole transaction (the disk is full, or fails), so no write of it holds.
+
+        """
+        connection.execute("SAVEPOINT job")
+        try:
+            value = self.job(connection)
+        except Exception as error:
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO job")
+            self.fail(error)
+        else:
+            self.settle = partial(self.done.set_result, value)
+        connection.execute("RELEASE job")
+
+    def fail(self, error: Exception) -> None:
+        """Take note that nothing was written."""
+        self.settle = partial(self.done.set_exception, error)
+
+    def answer(self) -> None:
+        """Wake the caller, who may be cancelled by now, or gone with their event loop."""
+        with suppress(RuntimeError):
+            self.done.get_loop().call_soon_threadsafe(lambda: None if self.done.done() else self.settle())
+
+
+class Database:
+    """One SQLite file: writes in the order they were asked for, reads beside them, each in a transaction of its own.
+
+    ``migrations`` are numbered from 1: step n takes the tables from ``user_version`` n-1 to n. ``housekeeping`` is
+    run with a write at most every `HOUSEKEEPING_SECONDS` of ``wall_clock``, the first one included.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        migrations: Sequence[str],
+        wall_clock: Callable[[], float],
+        housekeeping: Job[object],
+    ) -> None:
+        self._path = path
+        self._migrations = migrations
+        self._wall_clock = wall_clock
+        self._housekeeping = housekeeping
+        self._housekeeping_due = -math.inf
+        self._queue: SimpleQueue[_Write[Any] | None] = SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._readers: list[apsw.Connection] = []
+        self._reading = anyio.CapacityLimiter(_READERS)
+
+    async def open(self) -> None:
+        """Make or open the file, bring its tables up to date, and start the writer.
+
+        Raises:
+            SettingsError: the folder or the file cannot be used.
+
+        """
+        with _explaining(self._path):
+            connection = await anyio.to_thread.run_sync(_open_database, self._path, self._migrations)
+        # A daemon, so that a program which forgets to close still ends; nothing acknowledged is lost by that.
+        self._writer = threading.Thread(target=self._serve, args=(connection,), name="sqlite-writer", daemon=True)
+        self._writer.start()
+
+    async def aclose(self) -> None:
+        """Write what is queued, then close."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        while self._readers:
+            self._readers.pop().close()  # before the writer, which as the last one to leave folds the -wal file in
+        self._queue.put(None)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(writer.join)
+
+    async def write(self, job: Job[T]) -> T:
+        """Run ``job`` in the writer and return its result once it is on the disk. Cancelling does not take it back.
+
+        Raises:
+            SettingsError: the file cannot be written.
+
+        """
+        self._must_be_open()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Write(job=job, done=done))
+        with _explaining(self._path):
+            return await done
+
+    async def read(self, job: Job[T]) -> T:
+        """Run ``job`` in a worker thread on what was committed when it began.
+
+        Raises:
+            SettingsError: the file cannot be read.
+
+        """
+        self._must_be_open()
+        with _explaining(self._path):
+            return await anyio.to_thread.run_sync(self._run_read, job, limiter=self._reading)
+
+    def _must_be_open(self) -> None:
+        if self._writer is None:
+            raise RuntimeError("the store is not open")
+
+    def _run_read(self, job: Job[T]) -> T:
+        with self._reader() as connection, _transaction(connection, "BEGIN"):
+            return job(connection)
+
+    @contextmanager
+    def _reader(self) -> Generator[apsw.Connection]:
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = _connect(self._path)
+            connection.pragma("query_only", True)  # noqa: FBT003 - a pragma's value has no name
+        try:
+            yield connection
+        finally:
+            self._readers.append(connection)
+
+    def _serve(self, connection: apsw.Connection) -> None:
+        while batch := self._next_batch():
+            self._commit(connection, batch)
+            for write in batch:
+                write.answer()
+            self._keep_house(connection)
+        connection.close()
+
+    def _next_batch(self) -> list[_Write[Any]]:
+        """Wait for a write, and take what is queued behind it; nothing when it is time to close."""
+        batch: list[_Write[Any]] = []
+        while not batch or (len(batch) < _MOST_WRITES_PER_COMMIT and not self._queue.empty()):
+            write = self._queue.get()
+            if write is None:
+                if batch:
+                    self._queue.put(None)  # close after this batch
+                break
+            batch.append(write)
+        return batch
+
+    def _commit(self, connection: apsw.Connection, batch: Sequence[_Write[Any]]) -> None:
+        try:
+            with _transaction(connection, "BEGIN IMMEDIATE"):
+                for write in batch:
+                    write.run(connection)
+        except Exception as error:  # noqa: BLE001 - whatever it is, each of these callers waits for an answer
+            for write in batch:
+                write.fail(error)
+
+    def _keep_house(self, connection: apsw.Connection) -> None:
+        if self._wall_clock() < self._housekeeping_due:
+            return
+        self._housekeeping_due = self._wall_clock() + HOUSEKEEPING_SECONDS
+        try:
+            with _transaction(connection, "BEGIN IMMEDIATE"):
+                self._housekeeping(connection)
+        except Exception:  # noqa: BLE001 - nobody waits for it, and it is tried again
+            _log.exception("housekeeping in %s failed", self._path)
+
+
+@contextmanager
+def _transaction(connection: apsw.Connection, begin: str) -> Generator[None]:
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk or a failing one has already ended it
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _explaining(path: Path) -> Generator[None]:
+    """Say what to do about a file that cannot be used; an error in our own SQL passes as it is."""
+    try:
+        yield
+    except tuple(_ADVICE) as error:
+        advice = next(advice for kind, advice in _ADVICE.items() if isinstance(error, kind))
+        raise SettingsError(f"{path} {advice}") from error
+
+
+def _open_database(path: Path, migrations: Sequence[str]) -> apsw.Connection:
+    _make_file(path)
+    connection = _connect(path)
+    try:
+        _refuse_what_is_not_ours(connection, path)
+        _use_wal(connection)
+        with _transaction(connection, "BEGIN IMMEDIATE"):
+            _migrate(connection, path, migrations)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_file(path: Path) -> None:
+    """Make folder and file readable by their owner alone; SQLite gives the -wal and -shm files the mode of the file.
+
+    An existing file is not even opened: closing it would drop the locks of every connection of this process
+    (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if not path.parent.is_dir():
+            raise _unusable(path, "it is not a folder") from None
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from error
+
+
+def _unusable(path: Path, problem: str) -> SettingsError:
+    return SettingsError(
+        f"the folder {path.parent} cannot hold {path.name}: {problem}. Make it a writable folder, or name another with "
+        "POINTSMAN_HOME."
+    )
+
+
+def _connect(path: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.pragma("foreign_keys", True)  # noqa: FBT003 - a pragma's value has no name
+    connection.pragma("synchronous", "FULL")
+    connection.pragma("secure_delete", True)  # noqa: FBT003 - as above; what is forgotten is overwritten
+    return connection
+
+
+def _refuse_what_is_not_ours(connection: apsw.Connection, path: Path) -> None:
+    if connection.pragma("application_id") == APPLICATION_ID:
+        return
+    if select(connection, "SELECT 1 FROM sqlite_schema LIMIT 1"):
+        raise SettingsError(
+            f"{path} is another program's database. Move it aside, or name another with POINTSMAN_HOME."
+        )
+
+
+def _use_wal(connection: apsw.Connection) -> None:
+    """Switch to WAL. Where another process makes the same file at the same time, SQLite fails here without waiting."""
+    last_try = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.pragma("journal_mode", "WAL")
+        except apsw.BusyError:
+            if time.monotonic() > last_try:
+                raise
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+        else:
+            return
+
+
+def _migrate(connection: apsw.Connection, path: Path, migrations: Sequence[str]) -> None:
+    version: int = connection.pragma("user_version")
+    if version > len(migrations):
+        raise SettingsError(
+            f"{path} was written by a newer release: its tables have version {version}, and this release knows "
+            f"{len(migrations)}. Install the newer release, or name another folder with POINTSMAN_HOME."
+        )
+    if version < len(migrations):
+        connection.execute(";".join(migrations[version:]))
+        connection.pragma("application_id", APPLICATION_ID)
+        connection.pragma("user_version", len(migrations))
+
+
+def select(connection: apsw.Connection, sql: str, bindings: Mapping[str, Any] | None = None) -> list[Row]:
+    """The rows by column name, all of them: a half-read cursor would keep the transaction open."""
+    cursor = connection.execute(sql, bindings)
+    return [dict(zip((name for name, _ in cursor.get_description()), row, strict=True)) for row in cursor]
+
+
+# ── Text ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+#
+# SQLite stores UTF-8, which has no lone surrogates, and its functions stop at NUL. JSON can escape both, so documents are
+# JSON and plain text is the inside of a JSON string, which for text without quotes and backslashes is the text itself.
+
+
+def json_text(value: object) -> str:
+    """The value as a JSON document that SQLite can keep and query.
+
+    Raises:
+        TypeError, ValueError: JSON has no such value.
+
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text if _is_utf8(text) else json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def stored(value: object) -> Any:
+    """The value as a column keeps it, and as a condition on that column names it. Different texts stay different."""
+    return json_text(value)[1:-1] if isinstance(value, str) else value
+
+
+def restored(value: Any) -> Any:
+    """What `stored` was given."""
+    return json.loads(f'"{value}"') if isinstance(value, str) else value

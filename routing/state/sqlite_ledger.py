@@ -1,0 +1,197 @@
+"""The ledger in SQLite: each method names its SQL function, which runs inside a transaction that `Database` opened."""
+
+# pyright: reportUnknownMemberType=false
+# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+
+import apsw
+
+from routing.errors import UnknownHandle
+from routing.state import NO_SUCH_ROUTE, LedgerTotals, ModelHealth
+from routing.state.database import Database, Row, json_text, restored, select, stored
+from routing.types import Attempt, ModelSelection, Rejection, RouteRecord, TaskAnalysis, ToolUse, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteLedger:
+    """The `routing.state.Ledger` in ``database``."""
+
+    database: Database
+
+    async def record(self, route: RouteRecord) -> None:
+        await self.database.write(partial(_insert_route, route=route))
+
+    async def route(self, route_id: str, caller: str) -> RouteRecord:
+        return await self.database.read(partial(_select_route, route_id=route_id, caller=caller))
+
+    async def recent(self, caller: str, limit: int) -> tuple[RouteRecord, ...]:
+        return await self.database.read(partial(_select_recent, caller=caller, limit=limit))
+
+    async def totals(self, caller: str, since: float | None = None) -> LedgerTotals:
+        return await self.database.read(partial(_select_totals, caller=caller, since=since))
+
+    async def health(self, caller: str, since: float) -> tuple[ModelHealth, ...]:
+        return await self.database.read(partial(_select_health, caller=caller, since=since))
+
+
+_INSERT_ROUTE = """
+INSERT INTO routes (route_id, caller, session_id, started_at, latency_ms, outcome, prompt_sha256, model_used, finish_reason,
+  cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, analysis,
+  selection)
+VALUES (:route_id, :caller, :session_id, :started_at, :latency_ms, :outcome, :prompt_sha256, :model_used, :finish_reason,
+  :cost_microusd, :baseline_model, :baseline_cost_microusd, :error, :usage, :notices, :tools,
+  :analysis, :selection)
+"""
+
+_INSERT_ATTEMPT = """
+INSERT INTO attempts (route_id, position, model_id, provider, outcome, started_at, latency_ms, first_token_ms, finish_reason,
+  error, cost_microusd, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, estimated)
+VALUES (:route_id, :position, :model_id, :provider, :outcome, :started_at, :latency_ms, :first_token_ms, :finish_reason,
+  :error, :cost_microusd, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens, :reasoning_tokens,
+  :estimated)
+"""
+
+_ROUTE_COLUMNS = """
+SELECT route_id, caller, session_id, started_at, latency_ms, outcome, prompt_sha256, model_used, finish_reason,
+  cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, analysis, selection
+FROM routes
+"""
+
+_SELECT_ROUTE = f"{_ROUTE_COLUMNS} WHERE route_id = :route_id AND caller = :caller"
+_SELECT_RECENT = f"{_ROUTE_COLUMNS} WHERE caller = :caller ORDER BY started_at DESC, id DESC LIMIT :limit"
+
+_SELECT_ATTEMPTS = """
+SELECT model_id, provider, outcome, started_at, latency_ms, first_token_ms, finish_reason, error, cost_microusd,
+  input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, estimated
+FROM attempts WHERE route_id = :route_id ORDER BY position
+"""
+
+_SUM_ROUTES = """
+SELECT count(*) AS routes, coalesce(sum(baseline_cost_microusd), 0) AS baseline_microusd
+FROM routes WHERE caller = :caller AND started_at >= :since
+"""
+
+_SUM_ATTEMPTS = """
+SELECT count(*) AS attempts,
+  coalesce(sum(attempts.input_tokens), 0) AS input_tokens,
+  coalesce(sum(attempts.output_tokens), 0) AS output_tokens,
+  coalesce(sum(attempts.cost_microusd), 0) AS cost_microusd,
+  count(*) - count(attempts.cost_microusd) AS unpriced_attempts
+FROM routes JOIN attempts USING (route_id) WHERE routes.caller = :caller AND routes.started_at >= :since
+"""
+
+_SELECT_HEALTH = """
+SELECT attempts.model_id, attempts.outcome, attempts.started_at, attempts.latency_ms, attempts.first_token_ms, attempts.error
+FROM routes JOIN attempts USING (route_id) WHERE routes.caller = :caller AND routes.started_at >= :since
+ORDER BY attempts.model_id, attempts.started_at, routes.id, attempts.position
+"""
+
+_DOCUMENTS = ("usage", "notices", "tools", "analysis", "selection")
+_USAGE_COLUMNS = tuple(part.name for part in fields(Usage))
+
+
+def _insert_route(connection: apsw.Connection, *, route: RouteRecord) -> None:
+    row = asdict(replace(route, text=""))
+    documents = {name: None if row[name] is None else json_text(row[name]) for name in _DOCUMENTS}
+    connection.execute(_INSERT_ROUTE, {**_scalars(row), **documents})
+    attempts = enumerate(row["attempts"])
+    connection.executemany(
+        _INSERT_ATTEMPT,
+        [
+            _scalars({**attempt, **attempt["usage"], "route_id": route.route_id, "position": position})
+            for position, attempt in attempts
+        ],
+    )
+
+
+def _scalars(row: Mapping[str, object]) -> Row:
+    return {name: stored(value) for name, value in row.items() if not isinstance(value, (dict, tuple))}
+
+
+def _select_route(connection: apsw.Connection, *, route_id: str, caller: str) -> RouteRecord:
+    rows = select(connection, _SELECT_ROUTE, {"route_id": stored(route_id), "caller": stored(caller)})
+    if not rows:
+        raise UnknownHandle(NO_SUCH_ROUTE)
+    return _route_of(connection, rows[0])
+
+
+def _select_recent(connection: apsw.Connection, *, caller: str, limit: int) -> tuple[RouteRecord, ...]:
+    rows = select(connection, _SELECT_RECENT, {"caller": stored(caller), "limit": limit})
+    return tuple(_route_of(connection, row) for row in rows)
+
+
+def _select_totals(connection: apsw.Connection, *, caller: str, since: float | None) -> LedgerTotals:
+    bindings = {"caller": stored(caller), "since": -math.inf if since is None else since}
+    [routes] = select(connection, _SUM_ROUTES, bindings)
+    [attempts] = select(connection, _SUM_ATTEMPTS, bindings)
+    return LedgerTotals(**routes, **attempts)
+
+
+def _select_health(connection: apsw.Connection, *, caller: str, since: float) -> tuple[ModelHealth, ...]:
+    attempts = select(connection, _SELECT_HEALTH, {"caller": stored(caller), "since": since})
+    by_model = groupby(attempts, key=itemgetter("model_id"))
+    return tuple(_health_of(restored(model_id), tuple(group)) for model_id, group in by_model)
+
+
+def _health_of(model_id: str, attempts: Sequence[Row]) -> ModelHealth:
+    """Sum up the attempts of one model, which come in the order they started."""
+    answered = [attempt for attempt in attempts if attempt["outcome"] == "answered"]
+    failed = [attempt for attempt in attempts if attempt["outcome"] == "failed"]
+    latencies = [attempt["latency_ms"] for attempt in answered]
+    first_tokens = [attempt["first_token_ms"] for attempt in answered if attempt["first_token_ms"] is not None]
+    return ModelHealth(
+        model_id=model_id,
+        attempts=len(attempts),
+        answered=len(answered),
+        failures=len(failed),
+        p50_latency_ms=_percentile(latencies, 50),
+        p95_latency_ms=_percentile(latencies, 95),
+        p50_first_token_ms=_percentile(first_tokens, 50),
+        last_error=restored(failed[-1]["error"]) if failed else None,
+        last_attempt_at=attempts[-1]["started_at"],
+    )
+
+
+def _percentile(values: Sequence[int], percent: int) -> int | None:
+    """The nearest rank (https://en.wikipedia.org/wiki/Percentile): the least value that ``percent`` of them do not exceed."""
+    rank = math.ceil(len(values) * percent / 100)
+    return sorted(values)[rank - 1] if values else None
+
+
+def _route_of(connection: apsw.Connection, row: Row) -> RouteRecord:
+    attempts = select(connection, _SELECT_ATTEMPTS, {"route_id": row["route_id"]})
+    documents: Row = {name: None if row[name] is None else json.loads(row[name]) for name in _DOCUMENTS}
+    scalars = {name: restored(value) for name, value in row.items() if name not in _DOCUMENTS}
+    return RouteRecord(
+        **scalars,
+        attempts=tuple(_attempt_of(attempt) for attempt in attempts),
+        usage=Usage(**documents["usage"]),
+        notices=tuple(documents["notices"]),
+        tools=tuple(ToolUse(**use) for use in documents["tools"]),
+        analysis=TaskAnalysis(**documents["analysis"]) if documents["analysis"] else None,
+        selection=_selection_of(documents["selection"]) if documents["selection"] else None,
+    )
+
+
+def _attempt_of(row: Row) -> Attempt:
+    usage = {name: row.pop(name) for name in _USAGE_COLUMNS}
+    usage["estimated"] = bool(usage["estimated"])
+    return Attempt(**{name: restored(value) for name, value in row.items()}, usage=Usage(**usage))
+
+
+def _selection_of(document: Row) -> ModelSelection:
+    sequences: Row = {
+        "fallback_models": tuple(document["fallback_models"]),
+        "rejections": tuple(Rejection(**rejection) for rejection in document["rejections"]),
+        "notices": tuple(document["notices"]),
+    }
+    return ModelSelection(**{**document, **sequences})

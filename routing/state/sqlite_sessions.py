@@ -1,0 +1,162 @@
+"""Sessions in SQLite: each method names its SQL function, which runs inside a transaction that `Database` opened."""
+
+# pyright: reportUnknownMemberType=false
+# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+import apsw
+
+from routing.errors import UnknownHandle
+from routing.state import NO_SUCH_SESSION, first_kept, new_handle
+from routing.state.database import Database, Row, json_text, select, stored
+from routing.types import Image, Message, ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteSessions:
+    """The `routing.state.Sessions` in ``database``.
+
+    A session is forgotten ``ttl_seconds`` after its last message, and keeps ``max_messages`` of them.
+    """
+
+    database: Database
+    wall_clock: Callable[[], float]
+    ttl_seconds: int
+    max_messages: int
+
+    async def start(self, caller: str) -> str:
+        session_id = new_handle("ses")
+        job = partial(_insert_session, session_id=session_id, caller=caller, now=self.wall_clock())
+        await self.database.write(job)
+        return session_id
+
+    async def history(self, session_id: str, caller: str) -> tuple[Message, ...]:
+        return await self.database.read(partial(_select_messages, session=self._named(session_id, caller)))
+
+    async def append(self, session_id: str, caller: str, messages: Sequence[Message]) -> None:
+        session = self._named(session_id, caller)
+        job = partial(_append, session=session, messages=tuple(messages), most=self.max_messages)
+        await self.database.write(job)
+
+    async def latest(self, caller: str) -> str | None:
+        return await self.database.read(partial(_select_latest, caller=caller, used_after=self._used_after()))
+
+    async def delete(self, session_id: str, caller: str) -> None:
+        await self.database.write(partial(_delete_session, session=self._named(session_id, caller)))
+
+    async def sweep(self) -> int:
+        return await self.database.write(self.remove_expired)
+
+    def remove_expired(self, connection: apsw.Connection) -> int:
+        """The `Job` of `sweep`, for the store's housekeeping."""
+        return _delete_expired(connection, self._used_after())
+
+    def _named(self, session_id: str, caller: str) -> _NamedSession:
+        now = self.wall_clock()
+        return _NamedSession(session_id=session_id, caller=caller, now=now, used_after=now - self.ttl_seconds)
+
+    def _used_after(self) -> float:
+        return self.wall_clock() - self.ttl_seconds
+
+
+_INSERT_SESSION = "INSERT INTO sessions (session_id, caller, used_at) VALUES (:session_id, :caller, :now)"
+
+_FIND_SESSION = """
+SELECT 1 FROM sessions WHERE session_id = :session_id AND caller = :caller AND used_at > :used_after
+"""
+
+_TOUCH_SESSION = "UPDATE sessions SET used_at = :now WHERE session_id = :session_id"
+_DELETE_SESSION = "DELETE FROM sessions WHERE session_id = :session_id"
+_DELETE_EXPIRED = "DELETE FROM sessions WHERE used_at <= :used_after"
+
+_SELECT_LATEST = """
+SELECT session_id FROM sessions WHERE caller = :caller AND used_at > :used_after ORDER BY used_at DESC, id DESC LIMIT 1
+"""
+
+_SELECT_MESSAGES = "SELECT message FROM messages WHERE session_id = :session_id ORDER BY position"
+_SELECT_ROLES = "SELECT role FROM messages WHERE session_id = :session_id ORDER BY position"
+
+_INSERT_MESSAGE = """
+INSERT INTO messages (session_id, position, message)
+VALUES (:session_id, (SELECT coalesce(max(position), 0) + 1 FROM messages WHERE session_id = :session_id), :message)
+"""
+
+_DELETE_OLDEST = """
+DELETE FROM messages WHERE session_id = :session_id AND position IN
+  (SELECT position FROM messages WHERE session_id = :session_id ORDER BY position LIMIT :count)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NamedSession:
+    """A session as a caller names it, and when: it is live if it was used after ``used_after``."""
+
+    session_id: str
+    caller: str
+    now: float
+    used_after: float
+
+    def found_in(self, connection: apsw.Connection) -> Row:
+        """The session's row key, once it is certain that the caller has such a session.
+
+        Raises:
+            UnknownHandle: they do not, or it has expired.
+
+        """
+        key = {"session_id": stored(self.session_id)}
+        if not select(connection, _FIND_SESSION, {**key, "caller": stored(self.caller), "used_after": self.used_after}):
+            raise UnknownHandle(NO_SUCH_SESSION)
+        return key
+
+
+def _insert_session(connection: apsw.Connection, *, session_id: str, caller: str, now: float) -> None:
+    connection.execute(_INSERT_SESSION, {"session_id": session_id, "caller": stored(caller), "now": now})
+
+
+def _select_messages(connection: apsw.Connection, *, session: _NamedSession) -> tuple[Message, ...]:
+    rows = select(connection, _SELECT_MESSAGES, session.found_in(connection))
+    return tuple(_message_of(json.loads(row["message"])) for row in rows)
+
+
+def _append(connection: apsw.Connection, *, session: _NamedSession, messages: Sequence[Message], most: int) -> None:
+    key = session.found_in(connection)
+    connection.execute(_TOUCH_SESSION, {**key, "now": session.now})
+    connection.executemany(_INSERT_MESSAGE, [{**key, "message": _document_of(message)} for message in messages])
+    roles = [row["role"] for row in select(connection, _SELECT_ROLES, key)]
+    connection.execute(_DELETE_OLDEST, {**key, "count": first_kept(roles, most)})
+
+
+def _select_latest(connection: apsw.Connection, *, caller: str, used_after: float) -> str | None:
+    rows = select(connection, _SELECT_LATEST, {"caller": stored(caller), "used_after": used_after})
+    return rows[0]["session_id"] if rows else None
+
+
+def _delete_session(connection: apsw.Connection, *, session: _NamedSession) -> None:
+    connection.execute(_DELETE_SESSION, session.found_in(connection))
+
+
+def _delete_expired(connection: apsw.Connection, used_after: float) -> int:
+    connection.execute(_DELETE_EXPIRED, {"used_after": used_after})
+    return connection.changes()
+
+
+def _document_of(message: Message) -> str:
+    images = [{"media_type": image.media_type, "data": b64encode(image.data).decode()} for image in message.images]
+    return json_text({**asdict(replace(message, images=(), native=None)), "images": images})
+
+
+def _message_of(document: Row) -> Message:
+    sequences: Row = {
+        "tool_calls": tuple(ToolCall(**call) for call in document["tool_calls"]),
+        "images": tuple(
+            Image(media_type=image["media_type"], data=b64decode(image["data"])) for image in document["images"]
+        ),
+    }
+    return Message(**{**document, **sequences})
