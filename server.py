@@ -24,7 +24,6 @@ if sys.path[:1] != [str(HERE)]:
     sys.path.insert(0, str(HERE))  # inside the wheel our packages lie in this folder; see docs/adr/0005
 
 import anyio  # noqa: E402
-import dotenv  # noqa: E402 - after the line above, like all that follows
 import platformdirs  # noqa: E402
 from mcp.server import MCPServer  # noqa: E402
 
@@ -70,9 +69,8 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
     """
     default_home = platformdirs.user_data_path("pointsman", appauthor=False)
     home = Path(environment.get("POINTSMAN_HOME") or default_home).expanduser()
-    written = {**dotenv.dotenv_values(HERE / ".env"), **dotenv.dotenv_values(home / ".env")}
-    known = {name: value for name, value in written.items() if value is not None}
-    return load_settings({**known, **environment}, default_home)
+    written = {**_written(HERE / ".env"), **_written(home / ".env")}
+    return load_settings({**written, **environment}, default_home)
 
 
 async def weights(settings: Settings, on_progress: OnProgress) -> Path:
@@ -89,6 +87,15 @@ async def weights(settings: Settings, on_progress: OnProgress) -> Path:
     if not await anyio.Path(own).is_file():
         raise AssetError(f"POINTSMAN_LOCAL_MODEL names {own}, which is no file. Name a GGUF file, or unset it.")
     return own
+
+
+def _written(file: Path) -> dict[str, str]:
+    """The variables of a ``.env`` file; none where there is no such file."""
+    if not file.is_file():
+        return {}
+    from dotenv import dotenv_values  # noqa: PLC0415 - most users have no such file
+
+    return {name: value for name, value in dotenv_values(file).items() if value is not None}
 
 
 def check_registry(settings: Settings) -> RegistryFile:

@@ -48,11 +48,15 @@ class StrictTool(Tool):
             ToolError: the arguments do not fit, or the tool failed in a way that its caller can do something about.
 
         """
+        known: list[str] = list(self.parameters["properties"])
+        if unknown := [name for name in arguments if name not in known]:
+            raise ToolError(_refusal(self.name, [_unknown_argument(name, known) for name in unknown]))
         try:
             return await super().run(arguments, context, convert_result)
         except ToolError as error:
             if isinstance(error.__cause__, ValidationError):
-                raise ToolError(_explained(self.name, error.__cause__, list(self.parameters["properties"]))) from None
+                problems = error.__cause__.errors(include_url=False, include_input=False)
+                raise ToolError(_refusal(self.name, [_misfit(problem) for problem in problems])) from None
             raise
 
 
@@ -71,10 +75,7 @@ def strict_tool(
             ),
         ),
     )
-    arguments = tool.fn_metadata.arg_model
-    arguments.model_config["extra"] = "forbid"
-    arguments.model_rebuild(force=True)
-    tool.parameters = input_schema(arguments.model_json_schema(by_alias=True))
+    tool.parameters = {**input_schema(tool.parameters), "additionalProperties": False}
     if tool.fn_metadata.output_schema is not None:
         tool.fn_metadata.output_schema = output_schema(tool.fn_metadata.output_schema)
     return tool
@@ -128,18 +129,18 @@ def _retry_advice(error: RoutingError) -> str:
     return "The same call again will fail the same way."
 
 
-def _explained(tool: str, invalid: ValidationError, known: list[str]) -> str:
-    problems = [_problem(error, known) for error in invalid.errors(include_url=False, include_input=False)]
+def _refusal(tool: str, problems: Sequence[str]) -> str:
     return f"{tool} was not run: {'; '.join(problems)}. Correct the arguments and call again."
 
 
-def _problem(error: Mapping[str, Any], known: list[str]) -> str:
-    place = ".".join(str(part) for part in error["loc"])
-    if error["type"] != "extra_forbidden":
-        return f"{place}: {error['msg']}"
-    nearest = get_close_matches(place, known, n=1)
+def _misfit(problem: Mapping[str, Any]) -> str:
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+
+
+def _unknown_argument(name: str, known: Sequence[str]) -> str:
+    nearest = get_close_matches(name, known, n=1)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"
-    return f"unknown argument {place!r}, {hint}"
+    return f"unknown argument {name!r}, {hint}"
 
 
 class Result(BaseModel):

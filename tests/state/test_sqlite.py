@@ -9,19 +9,15 @@ import os
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.lowlevel
-import anyio.to_thread
 import apsw
 import pytest
 
 from routing.errors import SettingsError
-from routing.state.database import HOUSEKEEPING_SECONDS, Database
+from routing.state.database import HOUSEKEEPING_SECONDS
 from routing.state.migrations import MIGRATIONS
 from routing.state.sqlite import SqliteStore
 from routing.state.sqlite_ledger import _SELECT_HEALTH  # pyright: ignore[reportPrivateUsage] - its plan is looked at
@@ -357,116 +353,6 @@ async def test_a_step_that_fails_changes_nothing(path: Path, monkeypatch: pytest
 # The writer
 
 
-async def queued_together(database: Database, jobs: dict[str, Callable[[apsw.Connection], Any]]) -> dict[str, Any]:
-    """Results, or errors, of jobs that wait in the queue together while the writer is held up."""
-    outcomes: dict[str, Any] = {}
-    go = threading.Event()
-
-    def hold(_: apsw.Connection) -> bool:
-        return go.wait(10)
-
-    async def run(name: str, job: Callable[[apsw.Connection], Any]) -> None:
-        try:
-            outcomes[name] = await database.write(job)
-        except Exception as error:  # noqa: BLE001 - the outcome is what the test is about
-            outcomes[name] = error
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run, "hold", hold)
-        for name, job in jobs.items():
-            tasks.start_soon(run, name, job)
-        await anyio.lowlevel.checkpoint()
-        go.set()
-    assert outcomes.pop("hold")
-    return outcomes
-
-
-def start_session(name: str, size: int = 0) -> Callable[[apsw.Connection], Any]:
-    sql = "INSERT INTO sessions (session_id, caller, used_at) VALUES (?, ?, 0)"
-    return lambda connection: rows(connection, sql, (name, "x" * size))
-
-
-def fail_after(job: Callable[[apsw.Connection], Any]) -> Callable[[apsw.Connection], Any]:
-    def failing(connection: apsw.Connection) -> None:
-        job(connection)
-        raise ValueError("too bad")
-
-    return failing
-
-
-async def sessions_in(database: Database) -> list[str]:
-    sql = "SELECT session_id FROM sessions ORDER BY session_id"
-    return [name for (name,) in await database.read(lambda connection: rows(connection, sql))]
-
-
-@pytest.fixture
-def database(path: Path) -> Database:
-    return Database(path, migrations=MIGRATIONS, wall_clock=lambda: 0.0, housekeeping=lambda _: None)
-
-
-async def test_writes_that_wait_together_share_a_commit(database: Database) -> None:
-    commits: list[str] = []
-
-    def note() -> bool:
-        commits.append("commit")
-        return False
-
-    def count(connection: apsw.Connection) -> None:
-        connection.set_commit_hook(note)
-
-    await database.open()
-    await database.write(count)
-    commits.clear()
-    await queued_together(database, {str(number): start_session(str(number)) for number in range(9)})
-
-    assert len(commits) <= 2  # the one that held up the writer, and one for all the others
-    assert len(await sessions_in(database)) == 9
-    await database.aclose()
-
-
-async def test_a_write_that_fails_loses_nothing_but_itself(database: Database) -> None:
-    await database.open()
-
-    outcomes = await queued_together(
-        database, {"a": start_session("a"), "b": fail_after(start_session("b")), "c": start_session("c")}
-    )
-
-    assert outcomes["a"] == outcomes["c"] == []
-    assert isinstance(outcomes["b"], ValueError)
-    assert await sessions_in(database) == ["a", "c"]
-    await database.aclose()
-
-
-async def test_a_full_disk_is_told_to_every_caller_whose_write_it_undid(database: Database) -> None:
-    await database.open()
-    await database.write(lambda connection: connection.pragma("max_page_count", connection.pragma("page_count") + 8))
-
-    outcomes = await queued_together(
-        database, {"a": start_session("a"), "b": start_session("b", size=1_000_000), "c": start_session("c")}
-    )
-
-    for name, outcome in outcomes.items():
-        assert isinstance(outcome, SettingsError), name
-        assert "its disk is full. Make room" in str(outcome)
-    assert await sessions_in(database) == []
-    await database.write(start_session("d"))
-    assert await sessions_in(database) == ["d"]
-    await database.aclose()
-
-
-async def test_a_write_is_acknowledged_after_its_commit_and_not_before(database: Database) -> None:
-    refuses: list[bool] = []
-    await database.open()
-    await database.write(lambda connection: connection.set_commit_hook(lambda: bool(refuses)))
-    refuses.append(True)
-
-    with pytest.raises(apsw.ConstraintError):
-        await database.write(start_session("a"))
-
-    assert await sessions_in(database) == []
-    await database.aclose()
-
-
 async def test_a_database_that_somebody_else_holds_is_told_and_then_written_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -501,58 +387,6 @@ async def test_the_writer_sweeps_now_and_then(path: Path) -> None:
         assert await sessions_after_a_write() == 1
         now = float(HOUSEKEEPING_SECONDS)
         assert await sessions_after_a_write() == 0
-
-
-async def test_housekeeping_that_fails_is_logged_and_stops_no_write(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def nonsense(connection: apsw.Connection) -> list[Any]:
-        return rows(connection, "nonsense")
-
-    database = Database(path, migrations=MIGRATIONS, wall_clock=lambda: 0.0, housekeeping=nonsense)
-    await database.open()
-    await database.write(start_session("a"))
-    await database.write(start_session("b"))
-
-    assert await sessions_in(database) == ["a", "b"]
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
-    await database.aclose()
-
-
-async def test_a_read_sees_one_moment(path: Path, database: Database) -> None:
-    await database.open()
-    sql = "SELECT session_id FROM sessions"
-
-    def look_twice(connection: apsw.Connection) -> tuple[list[Any], list[Any]]:
-        before = rows(connection, sql)
-        other = apsw.Connection(str(path))
-        start_session("a")(other)
-        other.close()
-        return before, rows(connection, sql)
-
-    assert await database.read(look_twice) == ([], [])
-    assert await sessions_in(database) == ["a"]
-    await database.aclose()
-
-
-async def test_reads_go_on_while_the_writer_is_at_work(database: Database) -> None:
-    await database.open()
-    await database.write(start_session("a"))
-    begun, go = threading.Event(), threading.Event()
-
-    def slow(connection: apsw.Connection) -> bool:
-        start_session("b")(connection)
-        begun.set()
-        return go.wait(10)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(database.write, slow)
-        await anyio.to_thread.run_sync(begun.wait, 10)
-        assert await sessions_in(database) == ["a"]
-        go.set()
-
-    assert await sessions_in(database) == ["a", "b"]
-    await database.aclose()
 
 
 # Other processes

@@ -258,25 +258,24 @@ async def test_a_caller_without_routes_has_spent_nothing(store: Store) -> None:
 
 
 async def test_health_tells_how_each_model_fared(store: Store) -> None:
-    answered = [attempt(latency_ms=ms, first_token_ms=ms // 10, started_at=float(ms)) for ms in range(10, 210, 10)]
-    late, early = (
-        attempt(outcome="failed", started_at=at, latency_ms=9_999, error=f"at {at}") for at in (500.0, 400.0)
-    )
-    cancelled = attempt(outcome="cancelled", started_at=600.0, latency_ms=9_999, first_token_ms=9_999)
+    answered = [attempt(latency_ms=10 * n, first_token_ms=n, started_at=float(n)) for n in range(100, 0, -1)]
+    late = attempt(outcome="failed", latency_ms=9_999, started_at=500.0, error="overloaded")
+    early = attempt(outcome="failed", latency_ms=9_999, started_at=400.0, error="cut off")
+    cancelled = attempt(outcome="cancelled", latency_ms=9_999, started_at=600.0, first_token_ms=9_999)
     other = attempt(model_id="acme/small", outcome="failed", started_at=7.0)
-    await store.ledger.record(route(attempts=(*reversed(answered), late, other)))
+    await store.ledger.record(route(attempts=(*answered, late, other)))
     await store.ledger.record(route(attempts=(early, cancelled)))
 
     assert set(await store.ledger.health(MINE, since=0.0)) == {
         ModelHealth(
             model_id="acme/large",
-            attempts=23,
-            answered=20,
+            attempts=103,
+            answered=100,
             failures=2,
-            p50_latency_ms=100,
-            p95_latency_ms=190,
-            p50_first_token_ms=10,
-            last_error="at 500.0",
+            p50_latency_ms=500,
+            p95_latency_ms=950,
+            p50_first_token_ms=50,
+            last_error="overloaded",
             last_attempt_at=600.0,
         ),
         ModelHealth(

@@ -1,0 +1,189 @@
+"""What the database promises of its one writer and its readers, whatever is kept in it."""
+
+# pyright: reportUnknownMemberType=false
+# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import apsw
+import pytest
+
+from routing.errors import SettingsError
+from routing.state.database import Database, Job
+
+pytestmark = pytest.mark.anyio
+
+NOTES = "CREATE TABLE notes (name TEXT NOT NULL, body TEXT NOT NULL) STRICT"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "notes.db"
+
+
+def database_at(path: Path, housekeeping: Job[object] = lambda _: None) -> Database:
+    return Database(path, migrations=(NOTES,), wall_clock=lambda: 0.0, housekeeping=housekeeping)
+
+
+@pytest.fixture
+async def database(path: Path) -> AsyncIterator[Database]:
+    opened = database_at(path)
+    await opened.open()
+    yield opened
+    await opened.aclose()
+
+
+def rows(connection: apsw.Connection, sql: str, bindings: tuple[str, ...] = ()) -> list[Any]:
+    return [*connection.execute(sql, bindings)]
+
+
+async def queued_together(database: Database, jobs: dict[str, Callable[[apsw.Connection], Any]]) -> dict[str, Any]:
+    """Results, or errors, of jobs that wait in the queue together while the writer is held up."""
+    outcomes: dict[str, Any] = {}
+    go = threading.Event()
+
+    def hold(_: apsw.Connection) -> bool:
+        return go.wait(10)
+
+    async def run(name: str, job: Callable[[apsw.Connection], Any]) -> None:
+        try:
+            outcomes[name] = await database.write(job)
+        except Exception as error:  # noqa: BLE001 - the outcome is what the test is about
+            outcomes[name] = error
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, "hold", hold)
+        for name, job in jobs.items():
+            tasks.start_soon(run, name, job)
+        await anyio.lowlevel.checkpoint()
+        go.set()
+    assert outcomes.pop("hold")
+    return outcomes
+
+
+def write_note(name: str, size: int = 0) -> Callable[[apsw.Connection], Any]:
+    sql = "INSERT INTO notes VALUES (?, ?)"
+    return lambda connection: rows(connection, sql, (name, "x" * size))
+
+
+def fail_after(job: Callable[[apsw.Connection], Any]) -> Callable[[apsw.Connection], Any]:
+    def failing(connection: apsw.Connection) -> None:
+        job(connection)
+        raise ValueError("too bad")
+
+    return failing
+
+
+async def notes_in(database: Database) -> list[str]:
+    sql = "SELECT name FROM notes ORDER BY name"
+    return [name for (name,) in await database.read(lambda connection: rows(connection, sql))]
+
+
+async def test_writes_that_wait_together_share_a_commit(database: Database) -> None:
+    commits: list[str] = []
+
+    def note() -> bool:
+        commits.append("commit")
+        return False
+
+    def count(connection: apsw.Connection) -> None:
+        connection.set_commit_hook(note)
+
+    await database.write(count)
+    commits.clear()
+    await queued_together(database, {str(number): write_note(str(number)) for number in range(9)})
+
+    assert len(commits) <= 2  # the one that held up the writer, and one for all the others
+    assert len(await notes_in(database)) == 9
+
+
+async def test_a_write_that_fails_loses_nothing_but_itself(database: Database) -> None:
+    outcomes = await queued_together(
+        database, {"a": write_note("a"), "b": fail_after(write_note("b")), "c": write_note("c")}
+    )
+
+    assert outcomes["a"] == outcomes["c"] == []
+    assert isinstance(outcomes["b"], ValueError)
+    assert await notes_in(database) == ["a", "c"]
+
+
+async def test_a_full_disk_is_told_to_every_caller_whose_write_it_undid(database: Database) -> None:
+    await database.write(lambda connection: connection.pragma("max_page_count", connection.pragma("page_count") + 8))
+
+    outcomes = await queued_together(
+        database, {"a": write_note("a"), "b": write_note("b", size=1_000_000), "c": write_note("c")}
+    )
+
+    for name, outcome in outcomes.items():
+        assert isinstance(outcome, SettingsError), name
+        assert "its disk is full. Make room" in str(outcome)
+    assert await notes_in(database) == []
+    await database.write(write_note("d"))
+    assert await notes_in(database) == ["d"]
+
+
+async def test_a_write_is_acknowledged_after_its_commit_and_not_before(database: Database) -> None:
+    refuses: list[bool] = []
+    await database.write(lambda connection: connection.set_commit_hook(lambda: bool(refuses)))
+    refuses.append(True)
+
+    with pytest.raises(apsw.ConstraintError):
+        await database.write(write_note("a"))
+
+    assert await notes_in(database) == []
+
+
+async def test_housekeeping_that_fails_is_logged_and_stops_no_write(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def nonsense(connection: apsw.Connection) -> list[Any]:
+        return rows(connection, "nonsense")
+
+    database = database_at(path, housekeeping=nonsense)
+    await database.open()
+    await database.write(write_note("a"))
+    await database.write(write_note("b"))
+
+    assert await notes_in(database) == ["a", "b"]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    await database.aclose()
+
+
+async def test_a_read_sees_one_moment(path: Path, database: Database) -> None:
+    sql = "SELECT name FROM notes"
+
+    def look_twice(connection: apsw.Connection) -> tuple[list[Any], list[Any]]:
+        before = rows(connection, sql)
+        other = apsw.Connection(str(path))
+        write_note("a")(other)
+        other.close()
+        return before, rows(connection, sql)
+
+    assert await database.read(look_twice) == ([], [])
+    assert await notes_in(database) == ["a"]
+
+
+async def test_reads_go_on_while_the_writer_is_at_work(database: Database) -> None:
+    await database.write(write_note("a"))
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(connection: apsw.Connection) -> bool:
+        write_note("b")(connection)
+        begun.set()
+        return go.wait(10)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(database.write, slow)
+        await anyio.to_thread.run_sync(begun.wait, 10)
+        assert await notes_in(database) == ["a"]
+        go.set()
+
+    assert await notes_in(database) == ["a", "b"]
