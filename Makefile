@@ -33,6 +33,7 @@ pull: .venv/ready
 bench: .venv/ready-dev
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/overhead.py
+	$(BIN)/python bench/outage.py
 
 wheel: .venv/ready-dev
 	$(BIN)/python -m hatchling build --target wheel

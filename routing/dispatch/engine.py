@@ -138,19 +138,22 @@ class DispatchEngine:
         self, request: ModelRequest, model: Model, dispatch: Dispatch, failures: list[ProviderError], *, is_last: bool
     ) -> Answer:
         """Ask one model until it answers, or another try is pointless; the last failure is raised."""
+        breaker = self._breaker(model, dispatch.catalog)
         retry = 0
         while True:
             try:
                 return await self._attempt(request, model, dispatch)
             except ProviderError as failure:
-                wait = self._wait_before(retry, failure, self._breaker(model, dispatch.catalog), is_last=is_last)
+                wait = self._wait_before(retry, failure, breaker, is_last=is_last)
                 if wait is None:
                     raise
+                with self.budget.retry():
+                    await dispatch.on_progress(Progress(message=f"{model.display_name} again in {wait:.1f} s"))
+                    await self.sleep(wait)
+                if not breaker.allows:  # others found out meanwhile that nobody is there
+                    raise
                 failures.append(failure)
-            retry += 1
-            with self.budget.retry():
-                await dispatch.on_progress(Progress(message=f"{model.display_name} again in {wait:.1f} s"))
-                await self.sleep(wait)
+                retry += 1
 
     def _wait_before(self, retry: int, failure: ProviderError, breaker: Breaker, *, is_last: bool) -> float | None:
         """How long to wait for another try; ``None`` where the next candidate, or the end, is the better choice."""

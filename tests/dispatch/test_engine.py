@@ -204,6 +204,22 @@ async def test_a_model_that_does_not_answer_is_left_alone_until_its_rest_is_over
     assert it.asked.count("acme/first") == asked + 1
 
 
+async def test_a_retry_is_given_up_when_others_found_out_meanwhile_that_nobody_is_there() -> None:
+    it = stand(first=[DOWN] * 9)
+    breaker = it.engine.breakers.of("acme/first", catalog(FIRST, SECOND).access["acme"])
+
+    async def others_fail(seconds: float) -> None:
+        for _ in range(5):
+            breaker.failed(DOWN)
+
+    it.engine = replace(it.engine, sleep=others_fail)
+
+    conversation = await it.ask()
+
+    assert it.asked == ["acme/first", "zeta/second"]
+    assert conversation.answer.model_id == "zeta/second"
+
+
 async def test_when_every_breaker_is_open_the_models_are_asked_all_the_same() -> None:
     it = stand(first=[DOWN] * 5)
     it.models = (FIRST,)
