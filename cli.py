@@ -29,6 +29,7 @@ from routing.doctor import Finding, examine
 from routing.embedded.pull import pull as pulled
 from routing.errors import InvalidTask, UnknownHandle
 from routing.estimate import estimates
+from routing.price_refresh import refresh_overlay
 from routing.pricing import microusd, spoken_usd
 from routing.settings import Settings
 from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Task
@@ -61,6 +62,7 @@ class Composition:
     settings_of: Callable[[Mapping[str, str]], Settings]
     serve: Callable[[Literal["stdio", "sse", "streamable-http"], str, int], None]
     version: str
+    shipped_registry: Path
 
     def settings(self) -> Settings:
         """The settings of this process."""
@@ -203,9 +205,14 @@ def models(
     ctx: typer.Context,
     everything: Annotated[bool, typer.Option("--all", help="Also models that are not configured.")] = False,
     provider: Annotated[str | None, typer.Option(help="Only this provider's models.")] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="First bring prices up to date in your own registry.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the models and their prices."""
+    if refresh:
+        _refresh_prices(ctx.obj)
 
     async def listed(services: Services, _: OnProgress) -> ModelsResult:
         catalog = await services.catalog.current()
@@ -305,6 +312,18 @@ class _Life:
             completed=int(progress.done) if counted else 0,
             total=progress.total if counted else None,
         )
+
+
+def _refresh_prices(composition: Composition) -> None:
+    """Write what genai-prices lists today into the user's own registry, and say what changed."""
+    overlay = composition.settings().overlay
+    with err.status("comparing prices"):
+        changes = refresh_overlay(composition.shipped_registry, overlay, _today())
+    for change in changes:
+        prices = f"{change.before.input}/{change.before.output} → {change.after.input}/{change.after.output}"
+        note = "" if change.applied else " (kept: the row has a source of its own)"
+        err.print(f"{change.model_id}: {prices}{note}", highlight=False, soft_wrap=True)
+    err.print(f"prices of {_today()} are in {overlay}", highlight=False, soft_wrap=True)
 
 
 async def _classify_lines(services: Services, _: OnProgress, *, source: str) -> None:

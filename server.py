@@ -256,7 +256,15 @@ def main() -> None:
         if sys.argv[1:]:
             import cli  # noqa: PLC0415 - costs 0.1 s that a host which starts us should not wait for
 
-            cli.run(cli.Composition(composed=composed, settings_of=settings_of, serve=serve, version=VERSION))
+            cli.run(
+                cli.Composition(
+                    composed=composed,
+                    settings_of=settings_of,
+                    serve=serve,
+                    version=VERSION,
+                    shipped_registry=SHIPPED_REGISTRY,
+                )
+            )
         else:
             serve()
     except* RoutingError as errors:

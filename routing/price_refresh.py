@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Protocol, cast
 
-from routing.registry import LongContextPrices, Model, Prices
+from routing.errors import RegistryError
+from routing.registry import LongContextPrices, Model, Prices, load_registry
 
 _SOURCE = "genai-prices"
 _THEIR_PROVIDER_IDS = {"xai": "x-ai"}
@@ -58,6 +60,42 @@ class PriceChange:
     before: Prices
     after: Prices
     applied: bool
+
+
+def refresh_overlay(shipped: Path, overlay: Path, today: date) -> list[PriceChange]:
+    """Write today's prices into the user's own registry file, as fields over the shipped rows; the rest of it stays.
+
+    Raises:
+        RegistryError: one of the files is not JSON, or the result would not be a registry; nothing is written then.
+
+    """
+    document = _read(shipped)
+    current, changes = refreshed(document, today)
+    fields = ("prices", "prices_checked", "source")
+    newer = {
+        model_id: {name: row[name] for name in fields}
+        for model_id, row in current["models"].items()
+        if row != document["models"][model_id]
+    }
+    own = _read(overlay) if overlay.exists() else {}
+    rows = own.get("models", {})
+    own["models"] = {**rows, **{model_id: {**rows.get(model_id, {}), **new} for model_id, new in newer.items()}}
+    draft = overlay.with_name(f"{overlay.name}.draft")
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_text(rendered(own), encoding="utf-8")
+    try:
+        load_registry(shipped, draft)
+        draft.replace(overlay)
+    finally:
+        draft.unlink(missing_ok=True)
+    return changes
+
+
+def _read(path: Path) -> JsonObject:
+    try:
+        return cast("JsonObject", json.loads(path.read_bytes(), parse_float=Decimal))
+    except ValueError as problem:
+        raise RegistryError(f"{path}: not JSON: {problem}") from problem
 
 
 def refreshed(registry_json: JsonObject, today: date) -> tuple[JsonObject, list[PriceChange]]:

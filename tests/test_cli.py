@@ -141,6 +141,23 @@ def test_models_lists_what_is_configured_and_all_lists_the_rest(terminal: Termin
     assert len(everything["models"]) > len(configured["models"])
 
 
+def test_refreshing_prices_writes_a_registry_of_ones_own_that_is_read_from_then_on(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    overlay = tmp_path / "home" / "registry.json"
+    overlay.parent.mkdir()
+    overlay.write_text('{"models": {"openai/gpt-4.1": {"tier": 2}}}')
+
+    result = terminal.run("models", "--refresh", "--all", "--json")
+
+    assert result.returncode == 0, result.stderr
+    rows = {row["model_id"]: row for row in json.loads(result.stdout)["models"]}
+    written = json.loads(overlay.read_text())["models"]
+    assert rows["openai/gpt-4.1"]["tier"] == 2
+    assert "openai/o3" not in written
+    assert all("prices" in row for model_id, row in written.items() if model_id != "openai/gpt-4.1")
+
+
 def test_doctor_says_what_is_configured_and_where_the_data_lies(terminal: Terminal, upstream: Upstream) -> None:
     findings = {row["subject"]: row for row in terminal.json("doctor")}
 
