@@ -24,7 +24,7 @@ from routing.settings import Settings
 from routing.types import Access
 
 _DISCOVERY_LASTS_SECONDS = 60.0
-_EMBEDDED = Access(base_url="embedded")
+_EMBEDDED = Access(protocol="embedded", base_url="embedded")
 _USUAL_WINDOW = 8_192
 _USUAL_OUTPUT = 4_096
 """What is taken for granted of a server that says nothing of its model's window."""
@@ -116,7 +116,9 @@ class CatalogSource:
         if not provider.discover:
             return self._settings.access_to(provider)
         running = servers.get(provider.provider_id)
-        return Access(base_url=running.base_url, api_key=self._settings.key_of(provider)) if running else None
+        if running is None:
+            return None
+        return Access(protocol=provider.protocol, base_url=running.base_url, api_key=self._settings.key_of(provider))
 
     async def _running_servers(self, registry: Registry) -> Mapping[str, DiscoveredServer]:
         """The servers that answered, by provider id; where two are of one kind, the first address wins."""

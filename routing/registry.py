@@ -35,7 +35,7 @@ SCHEMA_FILE = Path(__file__).with_name("registry.schema.json")
 _SHOWN_PROBLEMS = 5
 _LOOK_EVERY_SECONDS = 1.0
 
-WireProtocol = Literal["openai-chat", "anthropic", "google", "embedded"]
+WireProtocol = Literal["openai", "openai-chat", "anthropic", "google", "embedded"]
 Thinking = Literal["none", "adaptive", "effort", "budget", "level", "always"]
 Tokenizer = Literal["o200k_base", "cl100k_base", "anthropic", "gemini", "llama", "qwen", "deepseek", "mistral", "grok"]
 
@@ -147,6 +147,9 @@ class Provider(_Row):
     provider_id: str = Field(pattern=r"^[a-z0-9_-]+$", description="Our name for it; in the file, the key of the row")
     display_name: str = Field(min_length=1, description="Its name for people")
     protocol: WireProtocol = Field(description="The wire that it speaks")
+    protocol_elsewhere: WireProtocol | None = Field(
+        None, description="The wire spoken at an address of the user's own, where that is another one"
+    )
     base_url: str = Field(default="", description="Its address; empty where only the user can know it")
     api_path: str = Field(default="", description="Appended to an address that comes without it")
     base_url_variable: str | None = Field(default=None, description="Environment variable that replaces the address")

@@ -100,7 +100,11 @@ class Settings(BaseModel):
         needs_key = bool(provider.key_variables) and not provider.key_optional
         if (needs_key and key is None) or not (base_url or provider.base_url):
             return None
-        return Access(base_url=full_address(base_url or provider.base_url, provider.api_path), api_key=key)
+        return Access(
+            protocol=(base_url and provider.protocol_elsewhere) or provider.protocol,
+            base_url=full_address(base_url or provider.base_url, provider.api_path),
+            api_key=key,
+        )
 
 
 def full_address(base_url: str, api_path: str) -> str:

@@ -226,8 +226,9 @@ NO_USAGE = Usage(input_tokens=0, output_tokens=0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How a provider is reached. The key stays out of every printed form."""
+    """How a provider is reached, and over which wire. The key stays out of every printed form."""
 
+    protocol: str
     base_url: str
     api_key: str | None = field(default=None, repr=False)
 

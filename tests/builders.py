@@ -83,7 +83,9 @@ def catalog(*models: Model, configured: set[str] | None = None, **changes: Any) 
     """A catalog of these models, all providers configured unless ``configured`` names some."""
     rows = registry(*models, **changes)
     names = rows.providers if configured is None else configured
-    access = {name: Access(base_url="http://127.0.0.1:1/v1", api_key="sk-canary") for name in names}
+    access = {
+        name: Access(protocol="openai-chat", base_url="http://127.0.0.1:1/v1", api_key="sk-canary") for name in names
+    }
     return Catalog(registry=rows, access=access, policy="current")
 
 

@@ -51,7 +51,7 @@ class FakeProvider:
     async def aclose(self) -> None:
         self.closed = True
 
-    def connect(self, _protocol: str, _access: Access) -> Provider:
+    def connect(self, _access: Access) -> Provider:
         """Stand in for `routing.dispatch.providers.connect`."""
         return self
 

@@ -167,7 +167,7 @@ class DispatchEngine:
     async def _attempt(self, request: ModelRequest, model: Model, dispatch: Dispatch) -> Answer:
         catalog, on_progress = dispatch.catalog, dispatch.on_progress
         row = catalog.registry.providers[model.provider]
-        provider = await self.providers.get(row, catalog.access[model.provider], on_progress)
+        provider = await self.providers.get(model.provider, catalog.access[model.provider], on_progress)
         target = _target(model, row, dispatch)
         gate = self._gate(row)
         async with gate.entered(target, dispatch.analysis.estimated_input_tokens):

@@ -56,7 +56,7 @@ async def ask(
     **facts: Any,
 ) -> tuple[ModelResponse, list[str]]:
     """Send a request to a wire that answers as told."""
-    provider = adapter(Access(base_url=base_url, api_key=KEY), transport=httpx.MockTransport(respond))
+    provider = adapter(Access(protocol="", base_url=base_url, api_key=KEY), transport=httpx.MockTransport(respond))
     try:
         return await listen(provider, a_request, **facts)
     finally:

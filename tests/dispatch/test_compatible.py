@@ -59,7 +59,9 @@ async def send(
     async def on_text(text: str) -> None:
         heard.append(text)
 
-    adapter = Compatible(Access(base_url="http://test/v1", api_key=KEY), transport=httpx.MockTransport(respond))
+    adapter = Compatible(
+        Access(protocol="openai-chat", base_url="http://test/v1", api_key=KEY), transport=httpx.MockTransport(respond)
+    )
     try:
         return await adapter.send(a_request or request(), target(**facts), on_text), heard
     finally:

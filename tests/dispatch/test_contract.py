@@ -329,7 +329,7 @@ async def test_cancelling_hangs_up(dialect: Dialect, where: str) -> None:
     transport = httpx.MockTransport(
         lambda _: httpx.Response(200, stream=stream, headers={"content-type": "text/event-stream"})
     )
-    provider = dialect.adapter(Access(base_url=dialect.base_url, api_key=KEY), transport=transport)
+    provider = dialect.adapter(Access(protocol="", base_url=dialect.base_url, api_key=KEY), transport=transport)
 
     with anyio.CancelScope() as scope:
 
@@ -389,7 +389,7 @@ def test_whatever_a_server_streams_the_outcome_is_an_answer_or_a_provider_error(
     places = [(events, path) for events in samples for path in paths(events)]
     stream = b""
     transport = httpx.MockTransport(lambda received: streaming(stream)(received))  # noqa: PLW0108 - late
-    provider = dialect.adapter(Access(base_url=dialect.base_url, api_key=KEY), transport=transport)
+    provider = dialect.adapter(Access(protocol="", base_url=dialect.base_url, api_key=KEY), transport=transport)
 
     @settings(max_examples=100, deadline=None, derandomize=True)
     @given(st.sampled_from(places), json_values)

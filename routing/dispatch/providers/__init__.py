@@ -1,6 +1,9 @@
 """One adapter per wire protocol, made on first use.
 
-    compatible.py   OpenAI-compatible Chat Completions
+    openai.py       OpenAI's Responses
+    anthropic.py    Anthropic's Messages
+    google.py       Google's generateContent
+    compatible.py   Chat Completions, for every server that speaks it
     this page       which adapter speaks a provider's protocol, and the embedded server behind one of them
 
 An adapter's module imports its vendor's SDK, so it is imported in a worker thread when the first call needs it.
@@ -15,19 +18,20 @@ import anyio
 import anyio.to_thread
 
 from routing.embedded.runtime import EmbeddedRuntime
-from routing.registry import Provider as ProviderRow
 from routing.types import Access, OnProgress, Provider
 
 _ADAPTERS: Mapping[str, tuple[str, str]] = {
+    "openai": ("routing.dispatch.providers.openai", "OpenAI"),
+    "anthropic": ("routing.dispatch.providers.anthropic", "Anthropic"),
+    "google": ("routing.dispatch.providers.google", "Google"),
     "openai-chat": ("routing.dispatch.providers.compatible", "Compatible"),
-    "embedded": ("routing.dispatch.providers.compatible", "Compatible"),
 }
-Connect = Callable[[str, Access], Provider]
+Connect = Callable[[Access], Provider]
 
 
-def connect(protocol: str, access: Access) -> Provider:
-    """Make the adapter for a protocol. Imports a vendor's SDK: run it in a worker thread."""
-    module, name = _ADAPTERS[protocol]
+def connect(access: Access) -> Provider:
+    """Make the adapter for a provider's wire. Imports a vendor's SDK: run it in a worker thread."""
+    module, name = _ADAPTERS[access.protocol]
     adapter: Callable[[Access], Provider] = getattr(importlib.import_module(module), name)
     return adapter(access)
 
@@ -41,20 +45,20 @@ class ProviderPool:
         self._open: dict[tuple[str, Access], Provider] = {}
         self._opening = anyio.Lock()
 
-    async def get(self, row: ProviderRow, access: Access, on_progress: OnProgress) -> Provider:
+    async def get(self, provider_id: str, access: Access, on_progress: OnProgress) -> Provider:
         """The adapter for a provider; starts the embedded model's server where that is the provider.
 
         Raises:
             AssetError: the embedded model can be neither found nor fetched, or does not start.
 
         """
-        if row.protocol == "embedded":
+        if access.protocol == "embedded":
             base_url = await self._runtime.base_url(on_progress)
-            access = Access(base_url=base_url, api_key=self._runtime.api_key)
-        key = (row.provider_id, access)
+            access = Access(protocol="openai-chat", base_url=base_url, api_key=self._runtime.api_key)
+        key = (provider_id, access)
         async with self._opening:
             if key not in self._open:
-                self._open[key] = await anyio.to_thread.run_sync(self._connect, row.protocol, access)
+                self._open[key] = await anyio.to_thread.run_sync(self._connect, access)
         return self._open[key]
 
     async def aclose(self) -> None:
