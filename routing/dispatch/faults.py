@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal, TypedDict
 from urllib.parse import quote, quote_plus
@@ -21,7 +22,7 @@ from routing.errors import (
     ProviderUnavailable,
     RateLimited,
 )
-from routing.types import Target
+from routing.types import Headroom, Target
 
 WRONG_SHAPE = (ValueError, TypeError, AttributeError, LookupError)
 """What the SDKs and the adapters stumble with where an answer is not JSON, or not the JSON that its API promises: the SDKs
@@ -110,6 +111,10 @@ _CREDENTIALS = re.compile(
     r"(?i)(?:(?<=bearer )|(?<=[?&]key=)|(?<=api[_-]key=)|(?<=access_token=))[^\s&\"',;)]+|(?<=://)[^/\s@]+(?=@)"
 )
 _REDACTED = "[redacted]"
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION = re.compile(
+    r"(?=.)(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m(?!s))?(?:(?P<s>\d+(?:\.\d+)?)s)?(?:(?P<ms>\d+(?:\.\d+)?)ms)?"
+)
 
 
 class StreamedError(Exception):
@@ -162,6 +167,37 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
+
+
+def headroom(headers: Mapping[str, str]) -> Headroom | None:
+    """What a provider's headers say is left of its rate limit; ``None`` where they say nothing.
+
+    OpenAI, Groq, Together and xAI send ``x-ratelimit-…`` with a time such as ``6m0s`` or a number of seconds; Anthropic sends
+    ``anthropic-ratelimit-…`` with a point in time.
+    https://platform.openai.com/docs/guides/rate-limits, https://platform.claude.com/docs/en/api/rate-limits
+    """
+    requests = _count(headers, "x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-remaining")
+    tokens = _count(headers, "x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-remaining")
+    if requests is None and tokens is None:
+        return None
+    spent = "tokens" if tokens == 0 else "requests"
+    renewed = headers.get(f"x-ratelimit-reset-{spent}") or headers.get(f"anthropic-ratelimit-{spent}-reset") or ""
+    return Headroom(requests_left=requests, tokens_left=tokens, renewed_in_seconds=_seconds_until(renewed))
+
+
+def _count(headers: Mapping[str, str], *names: str) -> int | None:
+    value = next((headers[name] for name in names if name in headers), "")
+    return int(value) if value.isdecimal() else None
+
+
+def _seconds_until(value: str) -> float | None:
+    """Seconds meant by ``1s``, ``6m0s``, ``120ms``, ``2.5`` or a point in time (RFC 3339)."""
+    if found := _DURATION.fullmatch(value):
+        return sum(float(found[unit] or 0) * seconds for unit, seconds in _UNITS.items())
+    try:
+        return max(0.0, datetime.fromisoformat(value).timestamp() - time.time())
+    except ValueError:
+        return _number(value)
 
 
 def broken_off(target: Target) -> ProviderError:

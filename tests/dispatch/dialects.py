@@ -70,7 +70,8 @@ async def listen(
     heard: list[str] = []
 
     async def on_text(text: str) -> None:
-        heard.append(text)
+        if text:  # an empty one is a sign of life
+            heard.append(text)
 
     return await provider.send(a_request or request(), target(**facts), on_text), heard
 

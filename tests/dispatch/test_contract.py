@@ -404,3 +404,26 @@ def test_whatever_a_server_streams_the_outcome_is_an_answer_or_a_provider_error(
 
     any_damage()
     asyncio.run(provider.aclose())
+
+
+@every_wire
+async def test_tools_that_are_forbidden_stay_named_and_must_not_be_called(dialect: Dialect) -> None:
+    tool = ToolSpec(name="web_search", description="Search.", input_schema={"type": "object"})
+
+    free = await body_sent(dialect, request(tools=(tool,)))
+    forbidden = await body_sent(dialect, request(tools=(tool,), tools_forbidden=True))
+
+    assert forbidden["tools"] == free["tools"]
+    assert _choice(free) is None
+    assert str(_choice(forbidden)).lower() == "none"
+
+
+def _choice(body: dict[str, Any]) -> object:
+    """How a wire says whether tools may be called."""
+    match body:
+        case {"tool_choice": {"type": choice}} | {"tool_choice": choice}:
+            return choice
+        case {"toolConfig": {"functionCallingConfig": {"mode": choice}}}:
+            return choice
+        case _:
+            return None

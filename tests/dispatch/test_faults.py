@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.dispatch.faults import fault, retry_after, transport_fault
+from routing.dispatch.faults import fault, headroom, retry_after, transport_fault
 from routing.errors import AuthenticationFailed, ContentFiltered, ProviderError, ProviderRejected, RateLimited
 from tests.builders import target
 
@@ -101,3 +101,36 @@ def test_no_part_of_a_key_is_left_in_any_form(key: str, form: int, before: int) 
 )
 def test_the_credentials_of_others_are_taken_out_too(text: str) -> None:
     assert "abc123" not in str(fault(text, target(), status=500))
+
+
+@pytest.mark.parametrize(
+    ("headers", "left", "seconds"),
+    [
+        ({"x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1s"}, 59, 1),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, 0, 360),
+        ({"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "120ms"}, 3, 0.12),
+        ({"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "1h2m3.5s"}, 3, 3723.5),
+        ({"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "7.66"}, 3, 7.66),
+        ({"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "soon"}, 3, None),
+        ({"anthropic-ratelimit-requests-remaining": "7"}, 7, None),
+    ],
+)
+def test_what_is_left_of_a_rate_limit_is_read_from_the_headers(
+    headers: dict[str, str], left: int, seconds: float | None
+) -> None:
+    found = headroom(headers)
+    assert found is not None
+    assert found.requests_left == left
+    assert found.renewed_in_seconds == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_anthropics_point_in_time_becomes_seconds_from_now() -> None:
+    soon = (datetime.now(UTC) + timedelta(seconds=30)).isoformat()
+    found = headroom({"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": soon})
+    assert found is not None
+    assert found.tokens_left == 0
+    assert found.renewed_in_seconds == pytest.approx(30, abs=3)
+
+
+def test_headers_without_a_rate_limit_say_nothing() -> None:
+    assert headroom({"content-type": "text/event-stream", "x-ratelimit-remaining-requests": "many"}) is None

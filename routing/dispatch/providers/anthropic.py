@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, cast
 
@@ -31,7 +31,7 @@ from anthropic.types import (
 )
 from anthropic.types import Usage as WireUsage
 
-from routing.dispatch.faults import WRONG_SHAPE, broken_off, fault, transport_fault
+from routing.dispatch.faults import WRONG_SHAPE, broken_off, fault, headroom, transport_fault
 from routing.errors import ProviderError
 from routing.types import (
     Access,
@@ -100,9 +100,8 @@ class Anthropic:
                 stream_cls=anthropic.AsyncStream[RawMessageStreamEvent],
             ) as stream:
                 async for event in stream:
-                    if text := reply.add(event):
-                        await on_text(text)
-                return response_of(reply, target)
+                    await on_text(reply.add(event))
+                return replace(response_of(reply, target), headroom=headroom(stream.response.headers))
         except (anthropic.APIError, httpx.HTTPError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
 
@@ -125,6 +124,8 @@ def body_of(request: ModelRequest, target: Target) -> dict[str, object]:
         body["system"] = [{"type": "text", "text": "\n\n".join(system), **_CACHED}]
     if request.tools:
         body["tools"] = tools_of(request.tools)
+    if request.tools and request.tools_forbidden:
+        body["tool_choice"] = {"type": "none"}
     if thinking := _thinking_of(request, target, max_tokens):
         body["thinking"] = thinking
     if target.thinking == "adaptive":

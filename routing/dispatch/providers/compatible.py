@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import httpx2 as httpx
@@ -17,7 +17,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
-from routing.dispatch.faults import WRONG_SHAPE, broken_off, fault, transport_fault
+from routing.dispatch.faults import WRONG_SHAPE, broken_off, fault, headroom, transport_fault
 from routing.errors import ProviderError
 from routing.types import (
     Access,
@@ -82,9 +82,8 @@ class Compatible:
                 stream_cls=openai.AsyncStream[ChatCompletionChunk],
             ) as stream:
                 async for chunk in stream:
-                    if text := reply.add(chunk):
-                        await on_text(text)
-                return response_of(reply, target)
+                    await on_text(reply.add(chunk))
+                return replace(response_of(reply, target), headroom=headroom(stream.response.headers))
         except (openai.APIError, httpx.HTTPError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
 
@@ -106,6 +105,8 @@ def body_of(request: ModelRequest, target: Target) -> dict[str, object]:
         body["reasoning_effort"] = target.effort
     if request.tools:
         body["tools"] = tools_of(request.tools)
+    if request.tools and request.tools_forbidden:
+        body["tool_choice"] = "none"
     if request.response_schema is not None:
         schema = dict(request.response_schema)
         response_format = {"name": "answer", "schema": schema, "strict": _is_closed(schema)}

@@ -106,8 +106,7 @@ class Google:
                     model=target.api_model_id, contents=messages_of(request, target), config=body_of(request, target)
                 )
                 async for chunk in stream:
-                    if text := reply.add(chunk):
-                        await on_text(text)
+                    await on_text(reply.add(chunk))
                 return response_of(reply, target)
         except (errors.APIError, httpx.HTTPError, StreamedError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
@@ -142,6 +141,9 @@ def body_of(request: ModelRequest, target: Target) -> types.GenerateContentConfi
         config.system_instruction = "\n\n".join(system)
     if request.tools:
         config.tools = [*tools_of(request.tools)]
+    if request.tools and request.tools_forbidden:
+        never = types.FunctionCallingConfig(mode=types.FunctionCallingConfigMode.NONE)
+        config.tool_config = types.ToolConfig(function_calling_config=never)
     if request.response_schema is not None:
         config.response_mime_type = "application/json"
         config.response_json_schema = dict(request.response_schema)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import httpx2 as httpx
@@ -27,7 +27,7 @@ from openai.types.responses import (
     ResponseUsage,
 )
 
-from routing.dispatch.faults import WRONG_SHAPE, StreamedError, broken_off, fault, transport_fault
+from routing.dispatch.faults import WRONG_SHAPE, StreamedError, broken_off, fault, headroom, transport_fault
 from routing.errors import ProviderError
 from routing.types import (
     Access,
@@ -85,9 +85,8 @@ class OpenAI:
                 stream_cls=openai.AsyncStream[ResponseStreamEvent],
             ) as stream:
                 async for event in stream:
-                    if text := reply.add(event):
-                        await on_text(text)
-                return response_of(reply, target)
+                    await on_text(reply.add(event))
+                return replace(response_of(reply, target), headroom=headroom(stream.response.headers))
         except (openai.APIError, httpx.HTTPError, StreamedError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
 
@@ -113,6 +112,8 @@ def body_of(request: ModelRequest, target: Target) -> dict[str, object]:
         body["reasoning"] = {"effort": target.effort}
     if request.tools:
         body["tools"] = tools_of(request.tools)
+    if request.tools and request.tools_forbidden:
+        body["tool_choice"] = "none"
     if request.response_schema is not None:
         schema = dict(request.response_schema)
         body["text"] = {
