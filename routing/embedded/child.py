@@ -75,6 +75,7 @@ def _start(config: Config) -> Any:
     params.cpuparams.n_threads = config["threads"]
     params.cpuparams_batch.n_threads = config["threads"]
     params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.sampling.temp = 0.0  # a model this small needs no encouragement to be inventive
     params.sleep_idle_seconds = config["sleep_seconds"]
     params.verbosity = 1  # errors and warnings
     return xllamacpp.Server(params)

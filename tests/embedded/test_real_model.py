@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx2 as httpx
 import platformdirs
 import pytest
 
+from routing.dispatch.providers.anthropic import Anthropic
+from routing.dispatch.providers.compatible import Compatible
+from routing.dispatch.providers.local import Local
+from routing.dispatch.providers.openai import OpenAI
+from routing.dispatch.tool_loop import ToolLoop
 from routing.embedded.assets import QWEN_CODER_HALF_BILLION, fetch
 from routing.embedded.runtime import MODEL_ID, EmbeddedRuntime
-from routing.types import OnProgress, Progress
+from routing.types import Access, Answer, ModelRequest, OnProgress, Progress, Target, ToolOutcome, ToolSpec
+from tests.builders import request, target
 
 
 async def ignore(progress: Progress) -> None:
@@ -41,3 +48,60 @@ async def test_the_real_model_answers_on_this_machine(weights_folder: Path, tmp_
     finally:
         await runtime.aclose()
     assert "Paris" in answer["choices"][0]["message"]["content"]
+
+
+WEATHER = ToolSpec(
+    name="get_weather",
+    description="Current weather of a city.",
+    input_schema={
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+)
+
+
+class Weather:
+    """A toolbox that knows one city."""
+
+    specs: Mapping[str, ToolSpec] = {"get_weather": WEATHER}
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+        self.asked.append(arguments.get("city"))
+        return ToolOutcome(text="Sunny, 21 degrees Celsius")
+
+
+@pytest.mark.anyio
+async def test_a_conversation_with_a_tool_runs_over_each_wire_that_the_server_speaks(
+    weights_folder: Path, tmp_path: Path
+) -> None:
+    async def weights(on_progress: OnProgress) -> Path:
+        return await fetch(QWEN_CODER_HALF_BILLION, weights_folder, on_progress)
+
+    async def on_text(_: str) -> None: ...
+
+    runtime = EmbeddedRuntime(weights, log_path=tmp_path / "llama.log")
+    answers: dict[str, str] = {}
+    try:
+        access = Access(protocol="", base_url=await runtime.base_url(ignore), api_key=runtime.api_key)
+        for wire in (OpenAI, Anthropic, Compatible):
+            provider, toolbox = Local(wire(access)), Weather()
+            there = target(model_id="local/qwen", provider="local", api_model_id=MODEL_ID, max_output_tokens=200)
+
+            async def ask(a_request: ModelRequest, provider: Local = provider, there: Target = there) -> Answer:
+                response = await provider.send(a_request, there, on_text)
+                assert response.usage is not None
+                return Answer(model_id="local/qwen", response=response, usage=response.usage)
+
+            question = request("What is the weather in Paris right now?", tools=(WEATHER,))
+            conversation = await ToolLoop(toolbox=toolbox).converse(question, ask, ignore)
+            answers[wire.name] = conversation.answer.response.text
+            assert toolbox.asked == ["Paris"], wire.name
+            await provider.aclose()
+    finally:
+        await runtime.aclose()
+    assert all("21" in answer for answer in answers.values()), answers

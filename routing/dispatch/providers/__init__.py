@@ -4,6 +4,7 @@
     anthropic.py    Anthropic's Messages
     google.py       Google's generateContent
     compatible.py   Chat Completions, for every server that speaks it
+    local.py        round one of them: tool calls of a small model that writes them as text
     this page       which adapter speaks a provider's protocol, and the embedded server behind one of them
 
 An adapter's module imports its vendor's SDK, so it is imported in a worker thread when the first call needs it.
@@ -13,10 +14,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import anyio
 import anyio.to_thread
+import httpx2 as httpx
 
+from routing.dispatch.providers.local import Local
 from routing.embedded.runtime import EmbeddedRuntime
 from routing.types import Access, OnProgress, Provider
 
@@ -25,6 +29,7 @@ _ADAPTERS: Mapping[str, tuple[str, str]] = {
     "anthropic": ("routing.dispatch.providers.anthropic", "Anthropic"),
     "google": ("routing.dispatch.providers.google", "Google"),
     "openai-chat": ("routing.dispatch.providers.compatible", "Compatible"),
+    "embedded": ("routing.dispatch.providers.compatible", "Compatible"),
 }
 Connect = Callable[[Access], Provider]
 
@@ -32,8 +37,11 @@ Connect = Callable[[Access], Provider]
 def connect(access: Access) -> Provider:
     """Make the adapter for a provider's wire. Imports a vendor's SDK: run it in a worker thread."""
     module, name = _ADAPTERS[access.protocol]
-    adapter: Callable[[Access], Provider] = getattr(importlib.import_module(module), name)
-    return adapter(access)
+    adapter: Callable[..., Provider] = getattr(importlib.import_module(module), name)
+    if access.protocol != "embedded":
+        return adapter(access)
+    # llama.cpp closes idle connections without a word; on loopback a new one for each call costs nothing.
+    return Local(adapter(access, transport=httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))))
 
 
 class ProviderPool:
@@ -54,7 +62,7 @@ class ProviderPool:
         """
         if access.protocol == "embedded":
             base_url = await self._runtime.base_url(on_progress)
-            access = Access(protocol="openai-chat", base_url=base_url, api_key=self._runtime.api_key)
+            access = replace(access, base_url=base_url, api_key=self._runtime.api_key)
         key = (provider_id, access)
         async with self._opening:
             if key not in self._open:

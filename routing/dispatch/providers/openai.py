@@ -153,7 +153,7 @@ def _items_of(message: Message) -> list[dict[str, object]]:
     ]
     if calls and not message.content:
         return calls
-    return [{"role": message.role, "content": _content_of(message)}, *calls]
+    return [{"type": "message", "role": message.role, "content": _content_of(message)}, *calls]
 
 
 def _content_of(message: Message) -> object:
