@@ -61,6 +61,7 @@ async def cancelled(host: Client, upstream: Upstream, model: str) -> float:
     upstream.hangs = True
     upstream.reached.clear()
     upstream.hung_up.clear()
+    begun = time.perf_counter()
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as group:
             group.start_soon(host.call_tool, "route_and_answer", {**PROMPT, "force_model": model})

@@ -261,5 +261,5 @@ def _without(secret: str | None, message: str) -> str:
     key = (secret or "").strip()
     if not key:
         return message
-    forms = sorted({key, quote(key, safe=""), quote_plus(key), quote(key)}, key=len, reverse=True)
+    forms = sorted({key, quote(key), quote_plus(key)}, key=len, reverse=True)
     return re.sub("|".join(map(re.escape, forms)), _REDACTED, message, flags=re.IGNORECASE)

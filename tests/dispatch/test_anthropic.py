@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +23,7 @@ from routing.types import (
     Usage,
 )
 from tests.builders import request, target
-from tests.dispatch.dialects import Event, Messages, ask, sent, streaming
+from tests.dispatch.dialects import Event, Messages, ask, failing, sent, streaming
 
 pytestmark = pytest.mark.anyio
 WIRE = Messages()
@@ -202,3 +203,10 @@ async def test_blank_text_stays_out_of_the_turn_that_goes_back() -> None:
 
     assert response.text == "\n\n"
     assert response.native is None
+
+
+async def test_a_failure_is_told_in_the_servers_own_words() -> None:
+    body = json.dumps(WIRE.error("", "model: large-0")).encode()
+
+    with pytest.raises(ProviderRejected, match=r"^request refused \(404\): model: large-0$"):
+        await ask(Anthropic, WIRE.base_url, failing(404, body))

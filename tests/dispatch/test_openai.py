@@ -118,6 +118,11 @@ async def test_a_failed_response_is_told_by_its_code(code: str, expected: type[P
     assert type(failure.value) is expected
 
 
+async def test_an_error_event_keeps_the_servers_words() -> None:
+    with pytest.raises(ProviderUnavailable, match="at capacity"):
+        await answer({"type": "error", "code": "server_error", "message": "at capacity"})
+
+
 async def test_a_failure_without_an_error_is_still_a_failure() -> None:
     with pytest.raises(ProviderUnavailable, match="no reason given"):
         await answer({"type": "response.failed", "response": {"status": "failed", "error": None}})

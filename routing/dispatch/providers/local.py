@@ -74,9 +74,7 @@ def _spoken(message: Message, messages: Sequence[Message]) -> Message:
         return Message(role="user", content=f"{name} returned: {message.content}")
     if message.tool_calls:
         call = message.tool_calls[0]
-        return Message(
-            role="assistant", content=json.dumps({"tool": call.name, "arguments": json.loads(call.arguments)})
-        )
+        return Message(role="assistant", content=f'{{"tool": "{call.name}", "arguments": {call.arguments}}}')
     return message
 
 
@@ -102,16 +100,6 @@ def _object(properties: dict[str, object]) -> dict[str, object]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def _first_object(text: str) -> dict[str, object]:
-    """The first JSON object in a text, fenced or not; an empty one where there is none."""
-    for begin in (found.start() for found in re.finditer(r"\{", text)):
-        try:
-            return cast("dict[str, object]", json.JSONDecoder().raw_decode(text, begin)[0])
-        except json.JSONDecodeError:
-            continue
-    return {}
-
-
 def _was_made(call: ToolCall, request: ModelRequest) -> bool:
     made = [(other.name, other.arguments) for message in request.messages for other in message.tool_calls]
     return (call.name, call.arguments) in made
@@ -121,9 +109,9 @@ def response_of(response: ModelResponse, request: ModelRequest) -> ModelResponse
     """The reply with its call or its answer taken out of the JSON; a reply that is no such JSON is the answer."""
     reply = _first_object(response.text)
     name, arguments = reply.get("tool", reply.get("name")), reply.get("arguments")
-    if isinstance(name, str) and isinstance(arguments, dict) and name in _names(request):
+    if name in _names(request) and isinstance(arguments, dict):
         number = sum(len(message.tool_calls) for message in request.messages)
-        call = ToolCall(id=f"call_{number}", name=name, arguments=json.dumps(arguments))
+        call = ToolCall(id=f"call_{number}", name=str(name), arguments=json.dumps(arguments))
         return replace(response, text="", finish_reason="tool_call", tool_calls=(call,))
     if "answer" in reply:
         answer = reply["answer"]
@@ -131,40 +119,15 @@ def response_of(response: ModelResponse, request: ModelRequest) -> ModelResponse
     return response
 
 
-def _names(request: ModelRequest) -> set[str]:
+def _names(request: ModelRequest) -> set[object]:
     return set() if request.tools_forbidden else {tool.name for tool in request.tools}
 
 
-def _first_object(text: str) -> object:
-    """The first JSON object in a text, fenced or not; ``None`` where there is none."""
+def _first_object(text: str) -> dict[str, object]:
+    """The first JSON object in a text, fenced or not; an empty one where there is none."""
     for begin in (found.start() for found in re.finditer(r"\{", text)):
         try:
-            return json.JSONDecoder().raw_decode(text, begin)[0]
+            return cast("dict[str, object]", json.JSONDecoder().raw_decode(text, begin)[0])
         except json.JSONDecodeError:
             continue
-    return None
-
-
-def _was_made(call: ToolCall, request: ModelRequest) -> bool:
-    made = [(other.name, other.arguments) for message in request.messages for other in message.tool_calls]
-    return (call.name, call.arguments) in made
-
-
-def response_of(response: ModelResponse, request: ModelRequest) -> ModelResponse:
-    """The reply with its call or its answer taken out of the JSON; a reply that is no such JSON is the answer."""
-    reply = _first_object(response.text)
-    names = set() if request.tools_forbidden else {tool.name for tool in request.tools}
-    match reply:
-        case {"tool": str(name), "arguments": dict() as arguments} | {
-            "name": str(name),
-            "arguments": dict() as arguments,
-        }:
-            if name not in names:
-                return response
-            number = sum(len(message.tool_calls) for message in request.messages)
-            call = ToolCall(id=f"call_{number}", name=name, arguments=json.dumps(arguments))
-            return replace(response, text="", finish_reason="tool_call", tool_calls=(call,))
-        case {"answer": answer}:
-            return replace(response, text=answer if isinstance(answer, str) else json.dumps(answer))
-        case _:
-            return response
+    return {}
