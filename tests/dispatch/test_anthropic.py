@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.dispatch.providers.anthropic import Anthropic, body_of
+from routing.errors import ProviderRejected
 from routing.types import (
     Effort,
     FinishReason,
