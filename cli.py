@@ -35,7 +35,7 @@ from routing.settings import Settings
 from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Task
 from tools.arguments import constraints_of
 from tools.base import Services
-from tools.models import models_result
+from tools.models import health_of, models_result
 from tools.results import AnalysisResult, EstimateResult, ModelsResult, RouteResult
 from tools.route import decided, estimated
 
@@ -216,7 +216,8 @@ def models(
 
     async def listed(services: Services, _: OnProgress) -> ModelsResult:
         catalog = await services.catalog.current()
-        return models_result(catalog, include_unconfigured=everything, provider=provider, today=_today())
+        health = await health_of(services, catalog)
+        return models_result(catalog, health, include_unconfigured=everything, provider=provider, today=_today())
 
     result = _with_services(ctx.obj, listed, quiet=as_json)
     if as_json:

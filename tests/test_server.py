@@ -163,6 +163,24 @@ async def test_the_models_that_can_be_used_are_listed_and_what_is_missing_is_tol
     assert data["not_configured"]["anthropic"] == "set ANTHROPIC_API_KEY"
 
 
+async def test_the_health_of_a_model_is_what_the_ledger_saw_of_it(
+    era: Era, environment: dict[str, str], upstream: Upstream
+) -> None:
+    call = {"prompt": "Hello", "force_model": "openai/gpt-4.1"}
+    async with client(era) as host:
+        await host.call_tool("route_and_answer", call)
+        upstream.status = 400
+        await host.call_tool("route_and_answer", call)
+        listed = data_of(await host.call_tool("list_models", {}))
+
+    health = {row["model_id"]: row["health"] for row in listed["models"]}
+    assert health["openai/gpt-4.1"]["attempts"] == 2
+    assert health["openai/gpt-4.1"]["error_rate"] == 0.5
+    assert health["openai/gpt-4.1"]["breaker"] == "closed"
+    assert "ProviderRejected" in health["openai/gpt-4.1"]["last_error"]
+    assert health["openai/o3"] is None
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "said"),
     [

@@ -64,7 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang()
         elif self._upstream.status != 200:
             self._begin("application/json", self._upstream.status)
-            self.wfile.write(json.dumps({"error": {"message": "busy"}}).encode())
+            said = f"busy; you are {headers.get('authorization')} {headers.get('x-api-key')} {headers.get('x-goog-api-key')}"
+            self.wfile.write(json.dumps({"error": {"message": said}}).encode())
         else:
             self._answer()
         self.close_connection = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any
 
@@ -12,8 +12,11 @@ from pydantic import Field
 from routing.catalog import Catalog
 from routing.doctor import prices_are_old
 from routing.registry import Model
+from routing.types import LOCAL_CALLER
 from tools.base import Services, StrictTool, errors_for_the_model, services_of, strict_tool
-from tools.results import ModelResult, ModelsResult
+from tools.results import HealthResult, ModelResult, ModelsResult
+
+_DAY_SECONDS = 86_400
 
 
 async def list_models(
@@ -21,15 +24,54 @@ async def list_models(
     include_unconfigured: Annotated[bool, Field(description="Also models whose provider has no key or server")] = False,
     provider: Annotated[str | None, Field(description="Only this provider's models")] = None,
 ) -> ModelsResult:
-    """List the models that can be used, with tier (1 strongest, 4 lightest), prices and their age, context window and
-    quality, and what to set for providers that are not configured. Costs nothing. To price a task use estimate_cost.
+    """List the models that can be used, with tier (1 strongest, 4 lightest), prices and their age, context window, quality
+    and recent health, and what to set for providers that are not configured. Costs nothing. To price a task use
+    estimate_cost.
     """
+    services = services_of(ctx)
     with errors_for_the_model():
-        catalog = await services_of(ctx).catalog.current()
-    return models_result(catalog, include_unconfigured=include_unconfigured, provider=provider, today=date.today())  # noqa: DTZ011 - prices are dated by calendar day
+        catalog = await services.catalog.current()
+        health = await health_of(services, catalog)
+    return models_result(
+        catalog,
+        health,
+        include_unconfigured=include_unconfigured,
+        provider=provider,
+        today=date.today(),  # noqa: DTZ011 - prices are dated by calendar day
+    )
 
 
-def models_result(catalog: Catalog, *, include_unconfigured: bool, provider: str | None, today: date) -> ModelsResult:
+async def health_of(services: Services, catalog: Catalog) -> dict[str, HealthResult]:
+    """How the models that were asked in the last day did, by model id."""
+    dispatcher = services.router.dispatcher
+    rows = await services.store.ledger.health(LOCAL_CALLER, dispatcher.wall_clock() - _DAY_SECONDS)
+    known = [(row, catalog.models[row.model_id]) for row in rows if row.model_id in catalog.models]
+    return {
+        row.model_id: HealthResult(
+            breaker=dispatcher.breaker_state(model, catalog),
+            attempts=row.attempts,
+            error_rate=_rate(row.failures, row.answered),
+            p50_latency_ms=row.p50_latency_ms,
+            p95_latency_ms=row.p95_latency_ms,
+            requests_left=left.requests_left if (left := dispatcher.headroom(model.provider)) else None,
+            last_error=row.last_error,
+        )
+        for row, model in known
+    }
+
+
+def _rate(failures: int, answered: int) -> float | None:
+    return round(failures / (failures + answered), 4) if failures + answered else None
+
+
+def models_result(
+    catalog: Catalog,
+    health: Mapping[str, HealthResult],
+    *,
+    include_unconfigured: bool,
+    provider: str | None,
+    today: date,
+) -> ModelsResult:
     """The rows, sorted by tier and name."""
     wanted = [
         model
@@ -37,17 +79,16 @@ def models_result(catalog: Catalog, *, include_unconfigured: bool, provider: str
         if (include_unconfigured or catalog.is_configured(model)) and provider in (None, model.provider)
     ]
     missing = [provider_id for provider_id in catalog.registry.providers if provider_id not in catalog.access]
+    ordered = sorted(wanted, key=lambda model: (model.tier, model.model_id))
     return ModelsResult(
-        models=[
-            _row(model, catalog, today) for model in sorted(wanted, key=lambda model: (model.tier, model.model_id))
-        ],
+        models=[_row(model, catalog, health.get(model.model_id), today) for model in ordered],
         configured_providers=sorted(catalog.access),
         not_configured={provider_id: catalog.how_to_configure(provider_id) for provider_id in missing},
         notices=list(catalog.problems),
     )
 
 
-def _row(model: Model, catalog: Catalog, today: date) -> ModelResult:
+def _row(model: Model, catalog: Catalog, health: HealthResult | None, today: date) -> ModelResult:
     prices, checked = model.prices, model.prices_checked
     return ModelResult(
         model_id=model.model_id,
@@ -65,6 +106,7 @@ def _row(model: Model, catalog: Catalog, today: date) -> ModelResult:
         quality_index=model.quality_index,
         self_hosted=model.self_hosted,
         superseded_by=model.superseded_by,
+        health=health,
     )
 
 

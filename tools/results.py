@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
+from routing.dispatch.breaker import BreakerState
 from routing.pricing import saved_microusd, usd
 from routing.types import (
     Attempt,
@@ -107,6 +108,10 @@ class AttemptResult(Result):
         )
 
 
+_AS_IN_CLASSIFY = WithJsonSchema({"type": "object", "description": "As classify_task returns it"})
+"""Told once in the list of tools: a schema is paid for by every host that reads it."""
+
+
 class RouteResult(Result):
     """An answer and its bill."""
 
@@ -116,8 +121,8 @@ class RouteResult(Result):
     response: str
     finish_reason: FinishReason | None
     model_used: str
-    task_analysis: AnalysisResult
-    model_selection: SelectionResult
+    task_analysis: Annotated[AnalysisResult, _AS_IN_CLASSIFY]
+    model_selection: Annotated[SelectionResult, _AS_IN_CLASSIFY]
     actual_input_tokens: int
     actual_output_tokens: int
     tokens_estimated: bool = Field(description="true: the provider reported none, we counted")
@@ -187,6 +192,18 @@ class EstimateResult(Result):
     models: list[ModelEstimate]
 
 
+class HealthResult(Result):
+    """How a model did for this caller in the last day."""
+
+    breaker: BreakerState = Field(description="open: not asked at the moment")
+    attempts: int
+    error_rate: float | None
+    p50_latency_ms: int | None
+    p95_latency_ms: int | None
+    requests_left: int | None = Field(description="Of the provider's rate limit, as it last said")
+    last_error: str | None
+
+
 class ModelResult(Result):
     """A model, and whether it can be called."""
 
@@ -205,6 +222,7 @@ class ModelResult(Result):
     quality_index: float | None
     self_hosted: bool
     superseded_by: str | None
+    health: HealthResult | None = Field(description="null: not asked in the last day")
 
 
 class ModelsResult(Result):

@@ -86,7 +86,7 @@ def test_a_bad_key_is_told_although_the_status_is_400() -> None:
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8), st.integers(0, 3), st.integers(0, 600))
 def test_no_part_of_a_key_is_left_in_any_form(key: str, form: int, before: int) -> None:
     canary = f"sk-canary{key}"
-    shown = [canary, quote(canary, safe=""), quote(canary, safe="").lower(), f"?key={quote(canary)}"][form]
+    shown = [canary, quote(canary, safe=""), quote(canary, safe="").lower(), f"at {quote(canary)}"][form]
 
     for error in (
         fault(f"{'x' * before} {shown} y", target(), status=500, secret=canary),
