@@ -20,7 +20,7 @@ from routing.dispatch.limits import Gate, Sleep
 from routing.dispatch.providers import ProviderPool
 from routing.dispatch.retry import RetryBudget, RetryPolicy
 from routing.dispatch.tool_loop import ToolLoop
-from routing.errors import AllModelsFailed, ProviderError, ProviderTimeout, RateLimited
+from routing.errors import AllModelsFailed, ProviderError, ProviderTimeout, ProviderUnavailable, RateLimited
 from routing.pricing import cost_microusd
 from routing.registry import Model
 from routing.registry import Provider as ProviderRow
@@ -180,6 +180,10 @@ class DispatchEngine:
             try:
                 with self.budget.call():
                     response = await self._send(provider, request, target, call, on_progress)
+                if response.finish_reason == "error":
+                    raise ProviderUnavailable(
+                        "it ended its answer with an error", provider=model.provider, model_id=model.model_id
+                    )
                 return Answer(model_id=model.model_id, response=response, usage=self._usage(request, call, response))
             except ProviderError as failure:
                 error = failure
@@ -245,7 +249,7 @@ class DispatchEngine:
         self, request: ModelRequest, call: _Call, response: ModelResponse | None, error: ProviderError | None
     ) -> Attempt:
         usage = self._usage(request, call, response)
-        outcome: AttemptOutcome = "answered" if response else "failed" if error else "cancelled"
+        outcome: AttemptOutcome = "failed" if error else "answered" if response else "cancelled"
         return Attempt(
             model_id=call.model.model_id,
             provider=call.model.provider,
@@ -262,16 +266,16 @@ class DispatchEngine:
 
 def _learn(breaker: Breaker, gate: Gate, response: ModelResponse | None, error: ProviderError | None) -> None:
     """Tell the breaker and the gate how a call ended."""
-    if response is not None:
-        breaker.succeeded()
-        if response.headroom is not None:
-            gate.learn(response.headroom)
-    elif error is None:
-        breaker.abandoned()
-    else:
+    if response is not None and response.headroom is not None:
+        gate.learn(response.headroom)
+    if error is not None:
         breaker.failed(error)
         if isinstance(error, RateLimited) and error.retry_after is not None:
             gate.blocked(error.retry_after)
+    elif response is not None:
+        breaker.succeeded()
+    else:
+        breaker.abandoned()
 
 
 def _target(model: Model, row: ProviderRow, dispatch: Dispatch) -> Target:

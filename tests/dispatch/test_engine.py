@@ -278,6 +278,16 @@ async def test_a_trickle_that_never_ends_is_cut_at_the_total() -> None:
     assert isinstance(failure.value.failures[0], ProviderTimeout)
 
 
+async def test_an_answer_that_ends_with_an_error_is_a_failure_whose_tokens_are_booked() -> None:
+    it = stand(first=[replace(reply("half", 30, 7), finish_reason="error")])
+
+    conversation = await it.ask()
+
+    assert conversation.answer.response.text == "Paris."
+    assert it.booked[0].outcome == "failed"
+    assert it.booked[0].usage.output_tokens == 7
+
+
 async def test_what_the_provider_says_is_left_is_remembered() -> None:
     left = Headroom(requests_left=41)
     it = stand(first=[replace(reply(), headroom=left)])

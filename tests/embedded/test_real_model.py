@@ -8,6 +8,7 @@ import httpx2 as httpx
 import platformdirs
 import pytest
 
+from routing.dispatch.providers import one_call_each
 from routing.dispatch.providers.anthropic import Anthropic
 from routing.dispatch.providers.compatible import Compatible
 from routing.dispatch.providers.local import Local
@@ -89,7 +90,7 @@ async def test_a_conversation_with_a_tool_runs_over_each_wire_that_the_server_sp
     try:
         access = Access(protocol="", base_url=await runtime.base_url(ignore), api_key=runtime.api_key)
         for wire in (OpenAI, Anthropic, Compatible):
-            provider, toolbox = Local(wire(access)), Weather()
+            provider, toolbox = Local(wire(access, transport=one_call_each())), Weather()
             there = target(model_id="local/qwen", provider="local", api_model_id=MODEL_ID, max_output_tokens=200)
 
             async def ask(a_request: ModelRequest, provider: Local = provider, there: Target = there) -> Answer:

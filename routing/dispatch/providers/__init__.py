@@ -40,8 +40,12 @@ def connect(access: Access) -> Provider:
     adapter: Callable[..., Provider] = getattr(importlib.import_module(module), name)
     if access.protocol != "embedded":
         return adapter(access)
-    # llama.cpp closes idle connections without a word; on loopback a new one for each call costs nothing.
-    return Local(adapter(access, transport=httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))))
+    return Local(adapter(access, transport=one_call_each()))
+
+
+def one_call_each() -> httpx.AsyncBaseTransport:
+    """Connections that serve one call: llama.cpp closes kept ones without a word, and on loopback a new one costs nothing."""
+    return httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
 
 
 class ProviderPool:
