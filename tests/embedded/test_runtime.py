@@ -29,7 +29,8 @@ print("the native library prints to stdout")
 
 
 def CommonParams():
-    return SimpleNamespace(model=SimpleNamespace(), cpuparams=SimpleNamespace(), cpuparams_batch=SimpleNamespace())
+    parts = ("model", "cpuparams", "cpuparams_batch", "sampling")
+    return SimpleNamespace(**{part: SimpleNamespace() for part in parts})
 
 
 class Server:
