@@ -224,7 +224,7 @@ def change(content: Document, path: str, value: object) -> Document:
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("providers/acme/protocol", "smoke", "providers 'acme', field protocol: Input should be 'openai-chat',"),
+        ("providers/acme/protocol", "smoke", "providers 'acme', field protocol: Input should be 'openai',"),
         (
             "providers/acme/base_ur",
             "x",
