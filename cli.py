@@ -247,10 +247,10 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
         out.print_json(json.dumps([{"subject": f.subject, "state": f.state, "detail": f.detail} for f in findings]))
         return
     colour = {"ok": "green", "note": "yellow", "problem": "red"}
-    table = _table("", "subject", "")
+    width = max(len(finding.subject) for finding in findings)
     for finding in findings:
-        table.add_row(f"[{colour[finding.state]}]{finding.state}[/]", finding.subject, escape(finding.detail))
-    out.print(table)
+        state = f"[{colour[finding.state]}]{finding.state:<7}[/]"
+        out.print(f"{state} {finding.subject:<{width}}  {escape(finding.detail)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -284,19 +284,14 @@ def _with_services(composition: Composition, work: Callable[[Services, OnProgres
 @contextmanager
 def signs_of_life(*, quiet: bool) -> Generator[OnProgress]:
     """Show a spinner, or a bar where there are bytes to count, on stderr; nothing where nobody watches."""
-    bar = Bar(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=err,
-        transient=True,
-        disable=quiet or not err.is_terminal,
-    )
+    bar = Bar(console=err, transient=True, disable=quiet or not err.is_terminal)
     with bar:
         life = _Life(bar=bar, shown=bar.add_task("starting", total=None))
         yield life.on_progress
+
+
+_SPINNER = (SpinnerColumn(), TextColumn("{task.description}"))
+_BYTES = (*_SPINNER, BarColumn(), DownloadColumn(), TransferSpeedColumn())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -305,8 +300,9 @@ class _Life:
     shown: TaskID
 
     async def on_progress(self, progress: Progress) -> None:
-        """Move the bar."""
+        """Move the bar where there are bytes to count, else show what is going on."""
         counted = progress.unit == "byte"
+        self.bar.columns = _BYTES if counted else _SPINNER
         self.bar.update(
             self.shown,
             description=progress.message,

@@ -108,7 +108,7 @@ async def _fetch_from_any(
                 size=asset.size,
                 hub_endpoint=hub_endpoint,
                 http=http,
-                report=bind(_report_bytes, asset, f"fetching {asset.name} from {address}", report),
+                report=bind(_report_bytes, asset, f"fetching {asset.name}", report),
             )
             try:
                 return await _fetch_from(mirror, asset, path, transfer)
