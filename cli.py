@@ -25,7 +25,7 @@ from rich.progress import BarColumn, DownloadColumn, SpinnerColumn, TaskID, Text
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from routing.doctor import Finding, examine
+from routing.doctor import Finding, examine, knock
 from routing.embedded.pull import pull as pulled
 from routing.errors import InvalidTask, UnknownHandle
 from routing.estimate import estimates
@@ -36,7 +36,7 @@ from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Ta
 from tools.arguments import constraints_of
 from tools.base import Services
 from tools.models import health_of, models_result
-from tools.results import AnalysisResult, EstimateResult, ModelsResult, RouteResult
+from tools.results import AnalysisResult, EstimateResult, HealthResult, ModelsResult, RouteResult
 from tools.route import decided, estimated
 
 out = Console()
@@ -49,6 +49,7 @@ app = typer.Typer(
     help="Send each task to the cheapest model that is good enough. Without a command: serve MCP.",
 )
 T = TypeVar("T")
+_BAD_ERROR_RATE = 0.2
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Cost = Annotated[CostPreference | None, typer.Option("--cost", help="What to prefer where models differ.")]
 ForcedModel = Annotated[str | None, typer.Option("--model", help="Use this model and no other.")]
@@ -236,11 +237,22 @@ def models(
 
 
 @app.command()
-def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
+def doctor(
+    ctx: typer.Context,
+    live: Annotated[
+        bool, typer.Option("--live", help="Also ask every configured provider for a sign of life.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say what is configured, what is reachable, how old the prices are, and where the data lies."""
 
-    async def examined(services: Services, _: OnProgress) -> list[Finding]:
-        return await examine(services.settings, services.catalog, _today())
+    async def examined(services: Services, on_progress: OnProgress) -> list[Finding]:
+        findings = await examine(services.settings, services.catalog, _today())
+        if not live:
+            return findings
+        catalog = await services.catalog.current()
+        answers = await knock(catalog, services.router.dispatcher.providers, on_progress)
+        return [*findings, *answers, *_seen(await health_of(services, catalog))]
 
     findings = _with_services(ctx.obj, examined, quiet=as_json)
     if as_json:
@@ -321,6 +333,19 @@ def _refresh_prices(composition: Composition) -> None:
         note = "" if change.applied else " (kept: the row has a source of its own)"
         err.print(f"{change.model_id}: {prices}{note}", highlight=False, soft_wrap=True)
     err.print(f"prices of {_today()} are in {overlay}", highlight=False, soft_wrap=True)
+
+
+def _seen(health: Mapping[str, HealthResult]) -> list[Finding]:
+    """What the ledger saw of each model in the last day."""
+    return [
+        Finding(
+            subject=model_id,
+            state="problem" if row.breaker == "open" or (row.error_rate or 0) > _BAD_ERROR_RATE else "ok",
+            detail=f"{row.attempts} calls in a day, {row.error_rate or 0:.0%} failed, p50 {row.p50_latency_ms or '?'} ms, "
+            f"p95 {row.p95_latency_ms or '?'} ms, breaker {row.breaker}",
+        )
+        for model_id, row in health.items()
+    ]
 
 
 async def _classify_lines(services: Services, _: OnProgress, *, source: str) -> None:

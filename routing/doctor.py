@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+import anyio
+
 from routing.catalog import Catalog, CatalogSource
+from routing.dispatch.providers import ProviderPool
 from routing.embedded.pull import is_present, places
+from routing.errors import ProviderError
 from routing.settings import Settings
+from routing.types import OnProgress, Progress, Provider, Target
 
 PRICES_ARE_OLD_AFTER_DAYS = 90
+_PATIENCE_SECONDS = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +38,37 @@ async def examine(settings: Settings, source: CatalogSource, today: date) -> lis
         Finding(subject="home", state="ok", detail=str(settings.home)),
         Finding(subject="ledger", state="ok", detail=str(settings.database)),
     ]
+
+
+async def knock(catalog: Catalog, providers: ProviderPool, on_progress: OnProgress) -> list[Finding]:
+    """Ask every configured provider for a sign of life that costs nothing: whether it answers and takes the key."""
+    findings: list[Finding] = []
+    for provider_id, access in catalog.access.items():
+        if access.protocol == "embedded":
+            continue
+        await on_progress(Progress(message=f"asking {provider_id}"))
+        findings.append(await _knock(provider_id, await providers.get(provider_id, access, on_progress)))
+    return findings
+
+
+async def _knock(provider_id: str, provider: Provider) -> Finding:
+    subject = f"{provider_id}, live"
+    nobody = Target(
+        model_id="",
+        provider=provider_id,
+        api_model_id="",
+        max_output_tokens=0,
+        max_tokens_parameter="",
+        json_schema=False,
+    )
+    try:
+        with anyio.fail_after(_PATIENCE_SECONDS):
+            await provider.check(nobody)
+    except ProviderError as failure:
+        return Finding(subject=subject, state="problem", detail=str(failure))
+    except TimeoutError:
+        return Finding(subject=subject, state="problem", detail=f"no answer within {_PATIENCE_SECONDS} s")
+    return Finding(subject=subject, state="ok", detail="answers, and takes the key")
 
 
 def prices_are_old(checked: date | None, today: date) -> bool:

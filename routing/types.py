@@ -395,13 +395,16 @@ class Analyzer(Protocol):
 class Provider(Protocol):
     """The one seam to a provider's API: one implementation per wire protocol.
 
-    ``send`` streams, and raises nothing but `routing.errors.ProviderError`s (and lets cancellation through).
+    ``send`` streams, ``check`` asks for a sign of life that costs nothing; both raise nothing but
+    `routing.errors.ProviderError`s (and let cancellation through).
     """
 
     @property
     def name(self) -> str: ...
 
     async def send(self, request: ModelRequest, target: Target, on_text: OnText) -> ModelResponse: ...
+
+    async def check(self, target: Target) -> None: ...
 
     async def aclose(self) -> None: ...
 

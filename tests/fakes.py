@@ -48,6 +48,11 @@ class FakeProvider:
             self.cancelled += 1
         raise AssertionError
 
+    async def check(self, target: Target) -> None:
+        script = self.scripts.get(target.provider)
+        if isinstance(script, Exception):
+            raise script
+
     async def aclose(self) -> None:
         self.closed = True
 

@@ -167,6 +167,19 @@ def test_doctor_says_what_is_configured_and_where_the_data_lies(terminal: Termin
     assert findings["home"]["detail"] == terminal.env["POINTSMAN_HOME"]
 
 
+def test_doctor_live_asks_the_providers_and_tells_what_the_ledger_saw(terminal: Terminal, upstream: Upstream) -> None:
+    terminal.json("ask", "hi", "--model", "openai/gpt-4.1")
+
+    well = {row["subject"]: row for row in terminal.json("doctor", "--live")}
+    upstream.status = 401
+    badly = {row["subject"]: row for row in terminal.json("doctor", "--live")}
+
+    assert well["openai, live"]["detail"] == "answers, and takes the key"
+    assert well["openai/gpt-4.1"]["detail"].startswith("1 calls in a day, 0% failed")
+    assert badly["openai, live"]["state"] == "problem"
+    assert "the key of openai was not accepted (401)" in badly["openai, live"]["detail"]
+
+
 def test_no_command_ever_prints_the_key(terminal: Terminal) -> None:
     for command in (["ask", "hi"], ["models"], ["doctor"], ["classify", "hi"], ["estimate", "hi"]):
         result = terminal.run(*command, POINTSMAN_LOG_LEVEL="DEBUG")

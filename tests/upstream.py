@@ -70,6 +70,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer()
         self.close_connection = True
 
+    def do_GET(self) -> None:
+        """The list of models."""
+        self._begin("application/json", self._upstream.status)
+        self.wfile.write(json.dumps({"object": "list", "data": []}).encode())
+        self.close_connection = True
+
     def _begin(self, content_type: str, status: int = 200) -> None:
         self.send_response(status)
         self.send_header("content-type", content_type)

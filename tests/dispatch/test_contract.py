@@ -427,3 +427,29 @@ def _choice(body: dict[str, Any]) -> object:
             return choice
         case _:
             return None
+
+
+@every_wire
+@pytest.mark.parametrize(("status", "expected"), [(200, None), (401, AuthenticationFailed), (503, ProviderUnavailable)])
+async def test_a_sign_of_life_is_asked_for_without_a_call_that_costs(
+    dialect: Dialect, status: int, expected: type[ProviderError] | None
+) -> None:
+    asked: list[httpx.Request] = []
+
+    def respond(received: httpx.Request) -> httpx.Response:
+        asked.append(received)
+        return httpx.Response(status, json={"data": [], "models": [], "error": {"message": "no"}})
+
+    provider = dialect.adapter(
+        Access(protocol="", base_url=dialect.base_url, api_key=KEY), transport=httpx.MockTransport(respond)
+    )
+    try:
+        if expected is None:
+            await provider.check(target())
+        else:
+            with pytest.raises(expected):
+                await provider.check(target())
+    finally:
+        await provider.aclose()
+    assert [received.method for received in asked] == ["GET"]
+    assert asked[0].url.path.endswith("/models")

@@ -111,6 +111,15 @@ class Google:
         except (errors.APIError, httpx.HTTPError, StreamedError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
 
+    async def check(self, target: Target) -> None:
+        """Ask for the list of models, which costs nothing. Raises as `send` does."""
+        try:
+            async with AsyncExitStack() as upstream:
+                _UPSTREAM.set(upstream)
+                await self._client.aio.models.list(config=types.ListModelsConfig(page_size=1))
+        except (errors.APIError, httpx.HTTPError, *WRONG_SHAPE) as error:
+            raise error_of(error, target, self._key) from error
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()

@@ -38,6 +38,10 @@ class Local:
         answer = replace(request, tools_forbidden=True)  # it has that result already, and would ask for it for ever
         return response_of(await self._wire.send(asked_of(answer), target, on_text), answer)
 
+    async def check(self, target: Target) -> None:
+        """Ask the wire. Raises what its adapter raises."""
+        await self._wire.check(target)
+
     async def aclose(self) -> None:
         """Close the wire."""
         await self._wire.aclose()

@@ -90,6 +90,13 @@ class OpenAI:
         except (openai.APIError, httpx.HTTPError, StreamedError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
 
+    async def check(self, target: Target) -> None:
+        """Ask for the list of models, which costs nothing. Raises as `send` does."""
+        try:
+            await self._client.get("/models", cast_to=httpx.Response)
+        except (openai.APIError, httpx.HTTPError, *WRONG_SHAPE) as error:
+            raise error_of(error, target, self._key) from error
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
