@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
-import os
 import socket
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import anyio
-import platformdirs
 import pytest
 import tiktoken
 from hypothesis import given
@@ -62,16 +60,6 @@ async def tiny(tmp_path: Path, anyio_backend: str) -> TokenCounter:
     counter = counter_of(tmp_path)
     await counter.load()
     return counter
-
-
-@pytest.fixture(scope="session")
-def vocabularies() -> Path:
-    home = os.environ.get("POINTSMAN_HOME") or platformdirs.user_data_path("pointsman")
-    folder = Path(home) / "vocabularies"
-    missing = [name for name, row in VOCABULARIES.items() if not (folder / row.file_name).is_file()]
-    if missing:
-        pytest.skip(f"no vocabulary of {', '.join(missing)} in the home folder; `python server.py pull` fetches it")
-    return folder
 
 
 def refuse(*_: object, **__: object) -> NoReturn:

@@ -4,6 +4,7 @@
     anthropic.py    Anthropic's Messages
     google.py       Google's generateContent
     compatible.py   Chat Completions, for every server that speaks it
+    openai_sdk.py   what the two adapters over the openai SDK have in common
     local.py        round one of them: tool calls of a small model that writes them as text
     this page       which adapter speaks a provider's protocol, and the embedded server behind one of them
 

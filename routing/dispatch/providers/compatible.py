@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import httpx2 as httpx
 import openai
@@ -17,8 +16,8 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
-from routing.dispatch.faults import WRONG_SHAPE, broken_off, fault, headroom, transport_fault
-from routing.errors import ProviderError
+from routing.dispatch.faults import WRONG_SHAPE, broken_off, headroom
+from routing.dispatch.providers.openai_sdk import error_of, is_closed
 from routing.types import (
     Access,
     FinishReason,
@@ -116,24 +115,9 @@ def body_of(request: ModelRequest, target: Target) -> dict[str, object]:
         body["tool_choice"] = "none"
     if request.response_schema is not None:
         schema = dict(request.response_schema)
-        response_format = {"name": "answer", "schema": schema, "strict": _is_closed(schema)}
+        response_format = {"name": "answer", "schema": schema, "strict": is_closed(schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": response_format}
     return body
-
-
-def _is_closed(schema: object) -> bool:
-    """Whether all objects of a schema require all their properties and allow no others: strict mode takes no other schema."""
-    if isinstance(schema, list):
-        return all(map(_is_closed, cast("list[object]", schema)))
-    if not isinstance(schema, Mapping):
-        return True
-    parts = cast("Mapping[str, object]", schema)
-    properties, required = parts.get("properties"), parts.get("required")
-    if parts.get("type") == "object" or isinstance(properties, Mapping):
-        names = set(cast("Mapping[str, object]", properties or {}))
-        if parts.get("additionalProperties") is not False or names - set(cast("list[str]", required or [])):
-            return False
-    return all(map(_is_closed, parts.values()))
 
 
 def messages_of(request: ModelRequest, target: Target) -> list[dict[str, object]]:
@@ -270,32 +254,3 @@ def usage_of(usage: CompletionUsage | None) -> Usage | None:
         cache_write_tokens=(getattr(read, "cache_write_tokens", None) or 0) if read else 0,
         reasoning_tokens=(reasoning.reasoning_tokens or 0) if reasoning else 0,
     )
-
-
-def error_of(error: Exception, target: Target, key: str | None) -> ProviderError:
-    """Map what the SDK raised. Errors inside a stream carry no status: their type decides."""
-    match error:
-        case openai.APIStatusError():
-            return fault(
-                _message_in(error),
-                target,
-                status=error.status_code,
-                types=(error.code, error.type),
-                headers=error.response.headers,
-                secret=key,
-            )
-        case openai.APIError() if not isinstance(error, openai.APIConnectionError):
-            return fault(_message_in(error), target, types=(error.code, error.type), secret=key)
-        case _:
-            return transport_fault(error, target, key)
-
-
-def _message_in(error: openai.APIError) -> str:
-    """The server's own words where its error has the usual form, else all that it sent."""
-    match error.body:
-        case {"message": str(message)} if message:
-            return message
-        case str(body) if body:
-            return body
-        case _:
-            return error.message
