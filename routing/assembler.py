@@ -56,7 +56,7 @@ class Assembler:
 
     def _fit(self, task: Task, system: str, room: int) -> tuple[tuple[Message, ...], int]:
         """The history's newest turns that fit ``room`` tokens, then the prompt; and how many messages were dropped."""
-        prompt = Message(role="user", content=task.prompt)
+        prompt = Message(role="user", content=task.prompt, images=task.images)
         turns = _turns(task.history or ())
         left = room - self._tokens((prompt,), system)
         if left < 0:

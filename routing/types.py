@@ -124,6 +124,7 @@ class Task:
     history: tuple[Message, ...] | None = None
     constraints: Constraints = field(default_factory=Constraints)
     tools: tuple[str, ...] = ()
+    images: tuple[Image, ...] = ()
     response_schema: Mapping[str, object] | None = None
     caller: str = LOCAL_CALLER
 

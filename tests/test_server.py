@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -230,6 +231,27 @@ async def test_a_number_that_is_none_is_refused(environment: dict[str, str], num
         result = await host.call_tool("route_and_answer", {"prompt": "x", "max_cost_usd": number})
     assert result.is_error
     assert "max_cost_usd" in text_of(result)
+
+
+async def test_a_picture_goes_to_a_model_that_can_see(
+    era: Era, environment: dict[str, str], upstream: Upstream
+) -> None:
+    picture = {"media_type": "image/png", "data": base64.b64encode(b"\x89PNG").decode()}
+    async with client(era) as host:
+        seen = await host.call_tool("route_and_answer", {"prompt": "What is this?", "images": [picture]})
+        blind = await host.call_tool(
+            "route_and_answer", {"prompt": "What is this?", "images": [picture], "force_model": "openai/o3"}
+        )
+        broken = await host.call_tool(
+            "route_and_answer", {"prompt": "x", "images": [{**picture, "data": "not base64!"}]}
+        )
+
+    content = upstream.requests[0].body["messages"][-1]["content"]
+    assert content[1]["image_url"]["url"] == f"data:image/png;base64,{picture['data']}"
+    assert data_of(seen)["response"] == "Paris."
+    assert "it cannot see images" in text_of(blind)
+    assert "images.0.data" in text_of(broken)
+    assert len(upstream.requests) == 1
 
 
 async def test_an_error_of_the_provider_reaches_the_model_as_text_it_can_act_on(

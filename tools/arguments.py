@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field
 
 from routing.pricing import microusd
 from routing.router import MAX_PROMPT_CHARS
 from routing.settings import Settings, preference_of
-from routing.types import Constraints, CostPreference, Message
+from routing.types import Constraints, CostPreference, Image, Message
 
 Prompt = Annotated[str, Field(description="The task, complete in itself", min_length=1, max_length=MAX_PROMPT_CHARS)]
 System = Annotated[str | None, Field(description="Replaces the system prompt of the category")]
@@ -33,6 +33,10 @@ MinQuality = Annotated[
 Deadline = Annotated[float | None, Field(description="Give up after this long", gt=0, le=3600, allow_inf_nan=False)]
 
 
+MOST_IMAGE_BYTES = 5_000_000
+"""Largest picture that is accepted, base64 decoded: what the strictest of the vendors takes."""
+
+
 class HistoryMessage(BaseModel):
     """One earlier turn."""
 
@@ -42,6 +46,16 @@ class HistoryMessage(BaseModel):
     content: str = Field(max_length=MAX_PROMPT_CHARS)
 
 
+class ImageArgument(BaseModel):
+    """A picture."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    media_type: Literal["image/png", "image/jpeg", "image/webp", "image/gif"]
+    data: Base64Bytes = Field(max_length=MOST_IMAGE_BYTES)
+
+
+Images = Annotated[list[ImageArgument] | None, Field(description="Pictures for the task, base64", max_length=8)]
 History = Annotated[
     list[HistoryMessage] | None,
     Field(description="Earlier turns, oldest first; used instead of the session's", max_length=200),
@@ -51,6 +65,11 @@ History = Annotated[
 def messages_of(history: Sequence[HistoryMessage] | None) -> tuple[Message, ...] | None:
     """The history as the router takes it."""
     return None if history is None else tuple(Message(role=turn.role, content=turn.content) for turn in history)
+
+
+def images_of(images: Sequence[ImageArgument] | None) -> tuple[Image, ...]:
+    """The pictures as the router takes them."""
+    return tuple(Image(media_type=image.media_type, data=image.data) for image in images or ())
 
 
 def constraints_of(settings: Settings, **given: Any) -> Constraints:

@@ -27,6 +27,7 @@ async def route_and_answer(
     system: given.System = None,
     session_id: given.SessionId = None,
     history: given.History = None,
+    images: given.Images = None,
     cost_preference: given.Preference = None,
     force_model: given.ForceModel = None,
     self_hosted_only: given.SelfHostedOnly = None,
@@ -52,6 +53,7 @@ async def route_and_answer(
         system=system,
         session_id=session_id,
         history=given.messages_of(history),
+        images=given.images_of(images),
         constraints=given.constraints_of(
             services.settings,
             cost_preference=cost_preference,

@@ -219,8 +219,8 @@ def _notices(primary: Model, needs: Requirements) -> tuple[str, ...]:
             f"Answered by {primary.display_name}, a very small model on this machine's CPU: check what it says. For better "
             "answers set a provider's key (OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY, …) or start Ollama."
         )
-    if needs.analysis.requires_vision and not primary.capabilities.vision:
-        notices.append(f"The task mentions an image; {primary.display_name} sees only the text.")
+    if needs.analysis.requires_vision and not needs.task.images:
+        notices.append("The task mentions an image and brings none: pass it in images.")
     if needs.constraints.self_hosted_only and not needs.catalog.registry.providers[primary.provider].self_hosted:
         notices.append(f"{primary.display_name} has open weights, but {primary.provider} runs it on its own machines.")
     return tuple(notices)

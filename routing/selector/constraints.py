@@ -97,6 +97,8 @@ def _not_self_hosted(model: Model, needs: Requirements) -> str | None:
 
 
 def _lacks_capability(model: Model, needs: Requirements) -> str | None:
+    if needs.task.images and not model.capabilities.vision:
+        return "it cannot see images"
     if needs.task.tools and not model.capabilities.tools:
         return "it cannot call tools"
     if needs.task.response_schema is not None and not model.capabilities.json_schema:

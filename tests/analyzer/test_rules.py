@@ -20,7 +20,7 @@ from routing.analyzer import RulesAnalyzer
 from routing.analyzer.language import language_of
 from routing.analyzer.rules import LONG_CONTEXT_TOKENS, Evidence, classify, shares_of
 from routing.tokens import TokenCounter
-from routing.types import CATEGORIES, Category, Constraints, Message, Task, TaskAnalysis
+from routing.types import CATEGORIES, Category, Constraints, Image, Message, Task, TaskAnalysis
 
 TABLE = Path(__file__).with_name("prompts.tsv")
 MILLION = 1_000_000
@@ -351,3 +351,13 @@ async def test_a_translation_is_as_long_as_its_original() -> None:
     analysis = await analysis_of("Translate to German:\n\n" + LONG_PARAGRAPH * 150)
     assert analysis.category == "text_generation"
     assert analysis.estimated_output_tokens >= analysis.estimated_input_tokens
+
+
+@pytest.mark.anyio
+async def test_pictures_need_a_model_that_sees_and_count_as_input() -> None:
+    plain = await analysis_of("What is in this picture?")
+    seen = await analysis_of("What is in this picture?", images=(Image(media_type="image/png", data=b"x"),) * 2)
+
+    assert seen.requires_vision
+    assert not seen.input_tokens_exact
+    assert seen.estimated_input_tokens == plain.estimated_input_tokens + 2_600
