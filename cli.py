@@ -37,7 +37,7 @@ from tools.arguments import constraints_of
 from tools.base import Services
 from tools.models import health_of, models_result
 from tools.results import AnalysisResult, EstimateResult, HealthResult, ModelsResult, RouteResult
-from tools.route import decided, estimated
+from tools.route import MOST_INPUT_TOKENS, MOST_OUTPUT_TOKENS, MOST_TURNS, decided, estimated
 
 out = Console()
 err = Console(stderr=True)
@@ -161,9 +161,11 @@ def classify(
 def estimate(
     ctx: typer.Context,
     prompt: Annotated[str | None, typer.Argument(help="The task; or give both token counts.")] = None,
-    input_tokens: Annotated[int | None, typer.Option(help="Input tokens a turn.", min=0)] = None,
-    output_tokens: Annotated[int | None, typer.Option(help="Output tokens a turn.", min=0)] = None,
-    turns: Annotated[int, typer.Option(help="How often it is done.", min=1)] = 1,
+    input_tokens: Annotated[int | None, typer.Option(help="Input tokens a turn.", min=0, max=MOST_INPUT_TOKENS)] = None,
+    output_tokens: Annotated[
+        int | None, typer.Option(help="Output tokens a turn.", min=0, max=MOST_OUTPUT_TOKENS)
+    ] = None,
+    turns: Annotated[int, typer.Option(help="How often it is done.", min=1, max=MOST_TURNS)] = 1,
     model: Annotated[list[str] | None, typer.Option(help="A model to price; may be repeated.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also models that are not configured.")] = False,
     as_json: AsJson = False,
@@ -173,7 +175,7 @@ def estimate(
         raise InvalidTask("give a prompt, or both --input-tokens and --output-tokens.")
 
     async def priced(services: Services, _: OnProgress) -> EstimateResult:
-        task = Task(prompt=prompt, constraints=constraints_of(services.settings)) if prompt else None
+        task = None if prompt is None else Task(prompt=prompt, constraints=constraints_of(services.settings))
         catalog = await services.catalog.current()
         names = [row.model_id for row in catalog.models.values() if row.kind == "chat"] if everything else model
         return estimated(
@@ -217,6 +219,7 @@ def models(
 
     async def listed(services: Services, _: OnProgress) -> ModelsResult:
         catalog = await services.catalog.current()
+        catalog.check_providers([provider] if provider else [])
         health = await health_of(services, catalog)
         return models_result(catalog, health, include_unconfigured=everything, provider=provider, today=_today())
 
@@ -361,14 +364,15 @@ async def _classify_lines(services: Services, _: OnProgress, *, source: str) -> 
 
 @contextmanager
 def _opened(source: str) -> Generator[Iterable[str]]:
+    """The lines of a file, or of standard input; a byte order mark is passed over."""
     if source == "-":
-        yield sys.stdin
+        yield (line.removeprefix("\ufeff") for line in sys.stdin)
         return
     try:
-        with Path(source).open(encoding="utf-8") as file:
-            yield file
+        text = Path(source).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise InvalidTask(f"{source} cannot be read: {problem}.") from None
+    yield text.splitlines()
 
 
 def _prompt_of(line: str, place: str) -> str:
@@ -376,6 +380,8 @@ def _prompt_of(line: str, place: str) -> str:
         row: object = json.loads(line)
     except json.JSONDecodeError as problem:
         raise InvalidTask(f"{place} is not JSON: {problem.msg}.") from None
+    except RecursionError:
+        raise InvalidTask(f"{place} is nested too deeply.") from None
     match row:
         case {"prompt": str(prompt)} if prompt.strip():
             return prompt

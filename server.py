@@ -95,7 +95,10 @@ def _written(file: Path) -> dict[str, str]:
         return {}
     from dotenv import dotenv_values  # noqa: PLC0415 - most users have no such file
 
-    return {name: value for name, value in dotenv_values(file).items() if value is not None}
+    try:
+        return {name: value for name, value in dotenv_values(file).items() if value is not None}
+    except UnicodeDecodeError as problem:
+        raise SettingsError(f"{file} is not UTF-8: {problem.reason}. Save it as UTF-8, or remove it.") from problem
 
 
 def check_registry(settings: Settings) -> RegistryFile:

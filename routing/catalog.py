@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -34,7 +36,7 @@ _KIND_OF: Mapping[str, ServerKind] = {
     "vllm": "vllm",
     "llama_cpp": "llama_cpp",
 }
-_LOOPBACK = ("http://127.", "http://localhost", "http://[::1]")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,19 @@ class Catalog:
         nearest = self.registry.nearest(name)
         hint = f"Nearest: {', '.join(nearest)}." if nearest else "list_models shows what there is."
         raise NoEligibleModel(f"there is no model {name!r}. {hint}")
+
+    def check_providers(self, names: Iterable[str]) -> None:
+        """Refuse a provider that nobody knows: a misspelt one must not be taken for one that was denied.
+
+        Raises:
+            NoEligibleModel: it offers the nearest name.
+
+        """
+        for name in names:
+            if name not in self.registry.providers:
+                nearest = get_close_matches(name.lower(), self.registry.providers, n=1, cutoff=0.4)
+                hint = f"Did you mean {nearest[0]}?" if nearest else f"There are: {', '.join(self.registry.providers)}."
+                raise NoEligibleModel(f"there is no provider {name!r}. {hint}")
 
     def how_to_configure(self, provider_id: str) -> str:
         """One clause that says what is missing before a provider can be called."""
@@ -149,13 +164,14 @@ class CatalogSource:
 
 
 def _models_of(provider_id: str, server: DiscoveredServer) -> list[Model]:
-    return [_model_of(provider_id, server, found) for found in server.models if found.kind == "chat"]
+    chat = [found for found in server.models if found.kind == "chat" and found.api_model_id.strip()]
+    return [_model_of(provider_id, server, found) for found in chat]
 
 
 def _model_of(provider_id: str, server: DiscoveredServer, found: DiscoveredModel) -> Model:
     """A row for what a server offers. On this machine it costs nothing; elsewhere the price is unknown."""
     window = found.context_window or _USUAL_WINDOW
-    free = server.base_url.startswith(_LOOPBACK)
+    free = urlsplit(server.base_url).hostname in _LOOPBACK
     return Model.model_validate(
         {
             "model_id": f"{provider_id}/{found.api_model_id}",
@@ -181,7 +197,9 @@ def _with_own_weights(registry: Registry, local_model: str) -> Registry:
     if local_model in ("auto", "off"):
         return registry
     file = Path(local_model)
-    shipped = next(model for model in registry.models.values() if model.last_resort)
+    shipped = next((model for model in registry.models.values() if model.last_resort), None)
+    if shipped is None:
+        return registry
     own = shipped.model_copy(
         update={
             "model_id": f"{shipped.provider}/{file.stem.lower()}",

@@ -57,7 +57,8 @@ async def estimates(
     counted = decision.analysis if decision else None
     tokens_in = input_tokens if input_tokens is not None else counted.estimated_input_tokens if counted else 0
     tokens_out = output_tokens if output_tokens is not None else counted.estimated_output_tokens if counted else 0
-    asked = [catalog.find(name) for name in models] if models else _configured(catalog)
+    named = {model.model_id: model for model in map(catalog.find, models or ())}
+    asked = list(named.values()) or _configured(catalog)
     rows = [_row(model, tokens_in, tokens_out, turns) for model in asked]
     return Estimate(
         input_tokens=tokens_in,
@@ -75,10 +76,10 @@ def _configured(catalog: Catalog) -> list[Model]:
 
 
 def _row(model: Model, input_tokens: int, output_tokens: int, turns: int) -> Row:
-    cost = cost_microusd(Usage(input_tokens=input_tokens, output_tokens=output_tokens), model.prices)
+    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
     return Row(
         model=model,
-        cost_microusd=None if cost is None else cost * turns,
+        cost_microusd=cost_microusd(usage, model.prices, times=turns),
         latency_ms=latency_ms(model, output_tokens),
     )
 

@@ -46,8 +46,8 @@ class PriceList(PriceRow, Protocol):
     def long_context(self) -> tuple[StepRow, ...]: ...
 
 
-def cost_microusd(usage: Usage, prices: PriceList) -> int | None:
-    """Cost of one call in micro-dollars, rounded half up once; ``None`` where the price is unknown."""
+def cost_microusd(usage: Usage, prices: PriceList, *, times: int = 1) -> int | None:
+    """Cost of ``times`` such calls in micro-dollars, rounded half up once; ``None`` where the price is unknown."""
     row = _row_for(usage.input_tokens, prices)
     if row.input is None or row.output is None:
         return None
@@ -58,7 +58,7 @@ def cost_microusd(usage: Usage, prices: PriceList) -> int | None:
         + usage.cache_write_tokens * (row.input if row.cache_write is None else row.cache_write)
         + usage.output_tokens * row.output
     )
-    return int(cost.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    return int((cost * times).quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 
 def _row_for(input_tokens: int, prices: PriceList) -> PriceRow:

@@ -81,11 +81,11 @@ class Recorder:
     def baseline_of(self, catalog: Catalog) -> Model | None:
         """The model that a task's savings are measured against; ``None`` where no eligible one has a price."""
         if self.baseline_model:
-            return catalog.find(self.baseline_model)
+            return catalog.models.get(self.baseline_model)
         priced = [
             model
             for model in catalog.models.values()
-            if catalog.is_configured(model) and model.kind == "chat" and not model.superseded_by
+            if catalog.is_configured(model) and model.kind == "chat" and not model.superseded_by and model.prices.known
         ]
         dearness = {model.model_id: cost_microusd(_MILLION_EACH, model.prices) for model in priced}
         return max(priced, key=lambda model: dearness[model.model_id] or 0, default=None)
@@ -93,9 +93,10 @@ class Recorder:
     async def _write(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> None:
         record = self._record(route, outcome, error)
         route.record = record
-        with anyio.CancelScope(shield=True), anyio.move_on_after(_LONGEST_WRITE_SECONDS):
+        with anyio.CancelScope(shield=True):
             try:
-                await self.ledger.record(record)
+                with anyio.fail_after(_LONGEST_WRITE_SECONDS):
+                    await self.ledger.record(record)
             except Exception:  # noqa: BLE001 - an answer that was paid for is handed over even where the ledger is broken
                 _log.exception("route %s could not be written to the ledger", route.route_id)
                 notice = "This answer could not be written to the ledger; the log says why."

@@ -51,11 +51,15 @@ def _number(value: object) -> object:
     return value
 
 
+_HIGHEST_PRICE = 1_000_000
+"""Dollars per million tokens: a dollar a token is no price but a slip of the hand."""
 _Count = Annotated[int, Field(strict=True, ge=0)]
 _Size = Annotated[int, Field(strict=True, gt=0)]
 _Score = Annotated[float, BeforeValidator(_number), Field(ge=0, le=100, allow_inf_nan=False)]
 _Speed = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
-_Price = Annotated[Decimal, BeforeValidator(_number), Field(ge=0), WithJsonSchema({"type": "number", "minimum": 0})]
+_Price = Annotated[
+    Decimal, BeforeValidator(_number), Field(ge=0, le=_HIGHEST_PRICE), WithJsonSchema({"type": "number", "minimum": 0})
+]
 _ModelId = Annotated[str, Field(pattern=r"^[^/\s]+/.+$")]
 
 

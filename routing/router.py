@@ -126,7 +126,7 @@ def validate(task: Task) -> None:
     """Refuse what no model should be asked.
 
     Raises:
-        InvalidTask: the prompt is empty, or a text is over `MAX_PROMPT_CHARS`, or the history starts or ends oddly.
+        InvalidTask: the prompt is empty, or a text is over `MAX_PROMPT_CHARS`, or the history ends with the user.
 
     """
     if not task.prompt.strip():

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -100,11 +101,20 @@ class Settings(BaseModel):
         needs_key = bool(provider.key_variables) and not provider.key_optional
         if (needs_key and key is None) or not (base_url or provider.base_url):
             return None
+        if base_url and not _is_address(base_url):
+            raise SettingsError(
+                f"{provider.base_url_variable} is no address: {base_url!r}. It begins with http:// or https://."
+            )
         return Access(
             protocol=(base_url and provider.protocol_elsewhere) or provider.protocol,
             base_url=full_address(base_url or provider.base_url, provider.api_path),
             api_key=key,
         )
+
+
+def _is_address(text: str) -> bool:
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def full_address(base_url: str, api_path: str) -> str:

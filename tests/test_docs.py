@@ -55,6 +55,15 @@ def test_every_command_that_the_readme_names_exists() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_the_registry_overlay_that_the_readme_shows_is_accepted(tmp_path: Path) -> None:
+    blocks = [block for block in re.findall(r"```json\n(.*?)```", README, re.DOTALL) if '"models"' in block]
+    assert blocks
+    for block in blocks:
+        overlay = tmp_path / "registry.json"
+        overlay.write_text(block, encoding="utf-8")
+        assert "openai/gpt-4o" not in load_registry(ROOT / "registry.json", overlay).models
+
+
 def test_every_file_that_the_readme_and_the_adrs_name_exists() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs/adr").glob("*.md")]
     for page in pages:

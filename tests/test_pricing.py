@@ -69,6 +69,10 @@ def test_a_long_request_pays_the_steps_price_for_all_its_tokens() -> None:
     assert cost_microusd(usage(600_000, 100), row) == 2_402_000  # 600,000x4 + 100x20
 
 
+def test_many_small_calls_are_rounded_once_and_not_each() -> None:
+    assert cost_microusd(usage(1, 0), prices(input=Decimal("0.1"), output=1), times=1_000_000) == 100_000
+
+
 def test_an_unknown_price_gives_an_unknown_cost_and_not_zero() -> None:
     assert cost_microusd(usage(10, 10), prices(input=1)) is None
     assert cost_microusd(usage(10, 10), prices(input=0, output=0)) == 0

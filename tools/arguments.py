@@ -18,7 +18,7 @@ SessionId = Annotated[str | None, Field(description="From an earlier result: con
 Preference = Annotated[
     CostPreference | None, BeforeValidator(preference_of), Field(description="Default: the server's setting")
 ]
-ForceModel = Annotated[str | None, Field(description="A model id of list_models; nothing else is tried")]
+ForceModel = Annotated[str | None, Field(description="A model id of list_models; nothing else is tried", min_length=1)]
 SelfHostedOnly = Annotated[bool | None, Field(description="Only models with open weights")]
 Allowed = Annotated[list[str] | None, Field(description="Only these providers")]
 Denied = Annotated[list[str] | None, Field(description="None of these providers")]

@@ -31,6 +31,7 @@ async def list_models(
     services = services_of(ctx)
     with errors_for_the_model():
         catalog = await services.catalog.current()
+        catalog.check_providers([provider] if provider else [])
         health = await health_of(services, catalog)
     return models_result(
         catalog,

@@ -72,6 +72,7 @@ class SelectionResult(Result):
     def of(cls, selection: ModelSelection) -> SelectionResult:
         """From what the selector decided."""
         near = [rejection for rejection in selection.rejections if rejection.configured]
+        near.sort(key=lambda rejection: rejection.reason.startswith("superseded"))
         return cls(
             primary_model=selection.primary_model,
             provider=selection.provider,

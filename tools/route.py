@@ -19,6 +19,9 @@ from tools.base import Services, StrictTool, errors_for_the_model, relay, servic
 from tools.results import AnalysisResult, ClassifyResult, EstimateResult, ModelEstimate, RouteResult, SelectionResult
 
 AnyContext = Context[Services, Any]
+MOST_INPUT_TOKENS = 10_000_000
+MOST_OUTPUT_TOKENS = 1_000_000
+MOST_TURNS = 1_000_000
 
 
 async def route_and_answer(
@@ -106,9 +109,9 @@ async def estimate_cost(
     prompt: Annotated[
         given.Prompt | None, Field(description="The task; or give input_tokens and output_tokens")
     ] = None,
-    input_tokens: Annotated[int | None, Field(description="Per turn", ge=0, le=10_000_000)] = None,
-    output_tokens: Annotated[int | None, Field(description="Per turn", ge=0, le=1_000_000)] = None,
-    turns: Annotated[int, Field(description="How often it is done", ge=1, le=100_000)] = 1,
+    input_tokens: Annotated[int | None, Field(description="Per turn", ge=0, le=MOST_INPUT_TOKENS)] = None,
+    output_tokens: Annotated[int | None, Field(description="Per turn", ge=0, le=MOST_OUTPUT_TOKENS)] = None,
+    turns: Annotated[int, Field(description="How often it is done", ge=1, le=MOST_TURNS)] = 1,
     models: Annotated[list[str] | None, Field(description="Model ids; default: every configured model")] = None,
 ) -> EstimateResult:
     """Estimate what a task would cost and how long it would take, on the model that would be chosen and on the others.

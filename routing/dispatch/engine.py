@@ -1,7 +1,7 @@
 """Stage 4: ModelRequest → ModelResponse, over a provider's bad day.
 
 dispatch        the tool loop, whose every round is one `_ask`
-  _ask          the candidates in turn, those whose breaker is open last
+  _ask          the candidates in turn, without those whose breaker is open
     _persist    one candidate: retries under policy, budget and deadline
       _attempt  one upstream call, through the provider's gate, under its time-outs, booked whatever becomes of it
 """

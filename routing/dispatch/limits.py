@@ -79,7 +79,7 @@ class Gate:
             RateLimited: too many wait already, or the wait would be too long; ``retry_after`` says when to come back.
 
         """
-        await self._wait(self._seconds_to_wait(tokens, target), target)
+        await self._wait(self._seconds_to_wait(tokens, target), tokens, target)
         try:
             yield
         finally:
@@ -96,18 +96,22 @@ class Gate:
         if spent and headroom.renewed_in_seconds is not None:
             self.blocked(headroom.renewed_in_seconds)
 
-    async def _wait(self, seconds: float, target: Target) -> None:
+    async def _wait(self, seconds: float, tokens: int, target: Target) -> None:
         """Sit out a wait and take a place, at once where both are to be had."""
         if not seconds and self._places.value:
             self._places.acquire_nowait()
             return
         if self._waiting >= self.most_waiting:
+            self._give_back(tokens)
             raise self._turned_away(target, f"{self._waiting} calls wait already", max(seconds, 1.0))
         self._waiting += 1
         try:
             if seconds:
                 await self.sleep(seconds)
             await self._places.acquire()
+        except BaseException:  # cancelled while waiting: nothing was sent
+            self._give_back(tokens)
+            raise
         finally:
             self._waiting -= 1
 
@@ -115,10 +119,13 @@ class Gate:
         blocked = max(0.0, self._blocked_until - self.clock())
         wait = max([blocked, *(bucket.take(tokens if counts_tokens else 1) for bucket, counts_tokens in self._buckets)])
         if wait > self.longest_wait_seconds:
-            for bucket, counts_tokens in self._buckets:
-                bucket.give_back(tokens if counts_tokens else 1)
+            self._give_back(tokens)
             raise self._turned_away(target, "its rate limit is reached", wait)
         return wait
+
+    def _give_back(self, tokens: int) -> None:
+        for bucket, counts_tokens in self._buckets:
+            bucket.give_back(tokens if counts_tokens else 1)
 
     @staticmethod
     def _turned_away(target: Target, why: str, seconds: float) -> RateLimited:

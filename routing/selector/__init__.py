@@ -58,6 +58,7 @@ class Selector:
         needs = Requirements(
             task=task, analysis=analysis, catalog=catalog, input_tokens=analysis.estimated_input_tokens
         )
+        catalog.check_providers(sorted(task.constraints.allowed_providers | task.constraints.denied_providers))
         if task.constraints.force_model:
             return _forced(task.constraints.force_model, replace(needs, forced=True))
         reasons = _reasons(needs)
@@ -77,7 +78,9 @@ class Selector:
         ranked = _ranked(usual, needs, tier)
         chosen = next((model for model in usual if model.model_id == named), None)
         if chosen is not None and not self._overruled(chosen, needs):
-            fallback = [model for model in usual if model.model_id == row.fallback.model]
+            fallback = [
+                model for model in usual if model.model_id == row.fallback.model and not self._overruled(model, needs)
+            ]
             order = _without_repeats([chosen, *fallback, *ranked])
             return _Choice(ranked=order, reasoning=f"{needs.analysis.category}/{column} names {chosen.display_name}")
         best = ranked[0]

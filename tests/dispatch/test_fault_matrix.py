@@ -13,8 +13,8 @@ from routing.dispatch.breaker import BreakerState
 from routing.errors import ProviderTimeout, ProviderUnavailable, RateLimited
 from routing.types import Access, ModelRequest, ModelResponse, OnText, Provider, Target
 from tests.builders import catalog
-from tests.dispatch.dialects import Dialect
-from tests.dispatch.test_contract import FAULTS, KEY, Fault, every_wire
+from tests.dispatch.dialects import KEY, Dialect
+from tests.dispatch.test_contract import FAULTS, Fault, every_wire
 from tests.dispatch.test_engine import FIRST, Scripted, Stand
 
 pytestmark = pytest.mark.anyio
