@@ -57,9 +57,8 @@ _Count = Annotated[int, Field(strict=True, ge=0)]
 _Size = Annotated[int, Field(strict=True, gt=0)]
 _Score = Annotated[float, BeforeValidator(_number), Field(ge=0, le=100, allow_inf_nan=False)]
 _Speed = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
-_Price = Annotated[
-    Decimal, BeforeValidator(_number), Field(ge=0, le=_HIGHEST_PRICE), WithJsonSchema({"type": "number", "minimum": 0})
-]
+_PRICE_SCHEMA = WithJsonSchema({"type": "number", "minimum": 0, "maximum": _HIGHEST_PRICE})
+_Price = Annotated[Decimal, BeforeValidator(_number), Field(ge=0, le=_HIGHEST_PRICE), _PRICE_SCHEMA]
 _ModelId = Annotated[str, Field(pattern=r"^[^/\s]+/.+$")]
 
 
@@ -453,6 +452,8 @@ def _read(path: Path) -> dict[str, object]:
     except json.JSONDecodeError as broken:
         where = f"line {broken.lineno}, column {broken.colno}"
         raise RegistryError(f"{path}: not JSON at {where}: {broken.msg}.") from broken
+    except RecursionError as deep:
+        raise RegistryError(f"{path}: nested too deeply to be a registry.") from deep
     if (sections := _object(document)) is None:
         raise RegistryError(f"{path}: the file must hold one JSON object.")
     return sections

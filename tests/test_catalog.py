@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,18 @@ async def test_a_running_ollamas_models_can_be_called_and_cost_nothing(tmp_path:
     assert row.context_window == 32_000
     assert found.access["ollama"].base_url == "http://127.0.0.1:11434/v1"
     assert "ollama/nomic-embed-text" not in found.models
+
+
+async def test_a_model_without_a_name_is_passed_over(tmp_path: Path, machine: Machine) -> None:
+    machine.servers = (replace(OLLAMA, models=(DiscoveredModel(api_model_id=""), *OLLAMA.models)),)
+
+    assert "ollama/llama3.3:70b" in (await source(tmp_path).current()).models
+
+
+async def test_a_host_that_only_begins_like_the_loopback_is_not_this_machine(tmp_path: Path, machine: Machine) -> None:
+    machine.servers = (replace(OLLAMA, base_url="http://localhost.example.com/v1"),)
+
+    assert (await source(tmp_path).current()).models["ollama/llama3.3:70b"].prices.input is None
 
 
 async def test_servers_are_asked_once_a_minute(tmp_path: Path, machine: Machine) -> None:

@@ -125,6 +125,27 @@ def test_a_line_that_holds_no_prompt_is_named(terminal: Terminal, tmp_path: Path
     assert said in result.stderr
 
 
+def test_a_byte_order_mark_and_blank_lines_do_no_harm(terminal: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + b'{"prompt": "hola"}\r\n\r\n{"prompt": "hi"}\r\n')
+
+    result = terminal.run("classify", "--jsonl", str(file))
+
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_a_settings_file_that_is_not_utf8_is_named(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".env").write_bytes("OPENAI_API_KEY=x".encode("utf-16"))
+
+    result = terminal.run("models")
+
+    assert result.returncode == 1
+    assert ".env is not UTF-8" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_estimate_prices_every_model_on_the_same_tokens(terminal: Terminal) -> None:
     data = terminal.json("estimate", "--input-tokens", "2000", "--output-tokens", "500", "--turns", "10", "--all")
 

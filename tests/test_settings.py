@@ -69,6 +69,12 @@ def test_a_users_own_address_replaces_the_vendors() -> None:
     assert access.base_url == "http://10.0.0.7/v1"
 
 
+def test_an_address_that_is_none_is_named_with_its_variable() -> None:
+    settings = load_settings({"ACME_API_KEY": "k", "ACME_BASE_URL": "not a url"}, HOME)
+    with pytest.raises(SettingsError, match="ACME_BASE_URL is no address"):
+        settings.access_to(row(base_url_variable="ACME_BASE_URL"))
+
+
 def test_the_path_of_the_api_is_not_appended_twice() -> None:
     assert full_address("http://x/v1/", "/v1") == "http://x/v1"
     assert full_address("http://x", "/v1") == "http://x/v1"

@@ -123,6 +123,22 @@ async def test_only_so_many_are_under_way_at_once_and_only_so_many_wait() -> Non
     assert turned_away == 2
 
 
+async def test_a_call_that_is_cancelled_while_it_waits_for_the_limit_uses_none_of_it() -> None:
+    clock = Clock()
+
+    async def endless(_: float) -> None:
+        await anyio.sleep_forever()
+
+    one = Gate(requests_per_minute=1, longest_wait_seconds=90, clock=clock, sleep=endless)
+    await enter(one)
+    for _ in range(5):
+        with anyio.move_on_after(0):
+            await enter(one)
+
+    clock.now += 60
+    await enter(one)
+
+
 async def test_a_call_that_is_cancelled_while_it_waits_gives_its_place_back() -> None:
     one, _ = gate(Clock(), most_at_once=1, most_waiting=1)
     async with one.entered(target(), 1):

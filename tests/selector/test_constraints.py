@@ -99,6 +99,11 @@ def test_a_forced_model_is_found_by_the_providers_own_name_and_nothing_else_is_t
     assert selection.candidates == ("acme/large",)
 
 
+def test_a_misspelt_provider_is_refused_because_it_might_have_been_denied() -> None:
+    with pytest.raises(NoEligibleModel, match=r"no provider 'amce'. Did you mean acme\?"):
+        select(task(denied_providers=frozenset({"amce"})))
+
+
 def test_constraints_that_nobody_meets_are_each_named() -> None:
     with pytest.raises(NoEligibleModel, match=r"acme/large: self_hosted_only.*tiny/small: quality 60 is under"):
         select(task(self_hosted_only=True, min_quality=99.0))

@@ -102,6 +102,15 @@ def test_the_first_fallback_is_at_another_provider() -> None:
     assert len(selection.fallback_models) == 3
 
 
+def test_best_quality_on_a_hard_task_does_not_fall_back_to_a_weaker_tier_first() -> None:
+    other = model("other/frontier", provider="other", tier=1, prices={"input": 9, "output": 9}, quality_index=79)
+    rows = catalog(FRONTIER, STRONG, other, matrix={"default": "acme/frontier", "fallback": "acme/strong"})
+
+    selection = Selector().select(task(cost_preference="best_quality"), analysis(complexity=5), rows)
+
+    assert selection.candidates[:2] == ("acme/frontier", "other/frontier")
+
+
 def test_a_superseded_model_is_chosen_only_where_a_policy_names_it() -> None:
     old = model("acme/old", tier=2, prices={"input": 0.01, "output": 0.01}, superseded_by="acme/strong")
 
