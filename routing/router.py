@@ -102,9 +102,8 @@ class Router:
         return Decision(analysis=analysis, selection=self.selector.select(task, analysis, catalog), catalog=catalog)
 
     async def _resumed(self, task: Task, route: OpenRoute) -> Task:
-        """The task with its session's history, unless the caller brought one; a new session where none was named."""
+        """The task with its session's history, unless the caller brought one. A new session begins with its first answer."""
         if task.session_id is None:
-            route.session_id = await self.sessions.start(task.caller)
             return task
         kept = await self.sessions.history(task.session_id, task.caller)
         route.session_id = task.session_id
@@ -116,9 +115,12 @@ class Router:
             Message(role="assistant", content=answer.response.text),
         ]
         try:
-            await self.sessions.append(route.session_id, task.caller, turn)
+            if task.session_id is None:
+                route.session_id = await self.sessions.start(task.caller, turn)
+            else:
+                await self.sessions.append(task.session_id, task.caller, turn)
         except Exception:  # noqa: BLE001 - an answer that was paid for is handed over even where the store is broken
-            _log.exception("session %s could not be continued", route.session_id)
+            _log.exception("the session of route %s could not be continued", route.route_id)
             route.notices.append("This turn could not be added to the session; the log says why.")
 
 

@@ -31,11 +31,11 @@ class SqliteSessions:
     ttl_seconds: int
     max_messages: int
 
-    async def start(self, caller: str) -> str:
-        session_id = new_handle("ses")
-        job = partial(_insert_session, session_id=session_id, caller=caller, now=self.wall_clock())
+    async def start(self, caller: str, messages: Sequence[Message] = ()) -> str:
+        session = self._named(new_handle("ses"), caller)
+        job = partial(_insert_session, session=session, messages=tuple(messages), most=self.max_messages)
         await self.database.write(job)
-        return session_id
+        return session.session_id
 
     async def history(self, session_id: str, caller: str) -> tuple[Message, ...]:
         return await self.database.read(partial(_select_messages, session=self._named(session_id, caller)))
@@ -116,8 +116,13 @@ class _NamedSession:
         return key
 
 
-def _insert_session(connection: apsw.Connection, *, session_id: str, caller: str, now: float) -> None:
-    connection.execute(_INSERT_SESSION, {"session_id": session_id, "caller": stored(caller), "now": now})
+def _insert_session(
+    connection: apsw.Connection, *, session: _NamedSession, messages: Sequence[Message], most: int
+) -> None:
+    named = {"session_id": session.session_id, "caller": stored(session.caller), "now": session.now}
+    connection.execute(_INSERT_SESSION, named)
+    if messages:
+        _append(connection, session=session, messages=messages, most=most)
 
 
 def _select_messages(connection: apsw.Connection, *, session: _NamedSession) -> tuple[Message, ...]:

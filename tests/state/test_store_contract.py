@@ -613,3 +613,13 @@ def test_handles_are_unlike_each_other_and_carry_128_bits() -> None:
     assert len(handles) == 10_000
     assert all(handle.startswith("ses_") and len(handle) == 4 + 128 // 4 for handle in handles)
     assert len({handle[4:8] for handle in handles}) > 5_000  # no prefix in common
+
+
+@pytest.mark.anyio
+async def test_a_session_begins_with_its_first_messages(store: Store) -> None:
+    turn = [Message(role="user", content="hi"), Message(role="assistant", content="hello")]
+
+    session_id = await store.sessions.start("ada", turn)
+
+    assert await store.sessions.history(session_id, "ada") == tuple(turn)
+    assert await store.sessions.latest("ada") == session_id
