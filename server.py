@@ -147,7 +147,9 @@ async def composed(settings: Settings) -> AsyncGenerator[Services]:
                 tool_loop=ToolLoop(toolbox=NoTools()),
                 policy=RetryPolicy(most_retries=settings.max_retries),
             ),
-            recorder=Recorder(ledger=store.ledger, baseline_model=settings.baseline_model),
+            recorder=Recorder(
+                ledger=store.ledger, sessions=store.sessions, baseline_model=settings.baseline_model
+            ),
         )
         try:
             yield Services(settings=settings, catalog=catalog, router=router, store=store, runtime=runtime)

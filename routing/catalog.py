@@ -39,9 +39,9 @@ _KIND_OF: Mapping[str, ServerKind] = {
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Catalog:
-    """A snapshot that a whole route is decided on. ``access`` holds the configured providers by id."""
+    """A snapshot that a whole route is decided on, itself its identity. ``access`` holds the configured providers by id."""
 
     registry: Registry
     access: Mapping[str, Access]
@@ -110,14 +110,25 @@ class CatalogSource:
         self._servers: Mapping[str, DiscoveredServer] = {}
         self._asked_at: float | None = None
         self._asking = anyio.Lock()
+        self._made: tuple[Registry, Mapping[str, DiscoveredServer], str | None, Catalog] | None = None
 
     async def current(self) -> Catalog:
-        """The catalog as of now. Raises nothing for a broken edit of a registry file: the last good one stays."""
+        """The catalog as of now: the same one until a registry file or the running servers change.
+
+        Raises nothing for a broken edit of a registry file: the last good one stays.
+        """
         registry = self._registry.current()
         servers = await self._running_servers(registry)
+        problem = self._registry.problem
+        if self._made and self._made[0] is registry and self._made[1] is servers and self._made[2] == problem:
+            return self._made[3]
+        catalog = self._catalog(registry, servers, problem)
+        self._made = (registry, servers, problem, catalog)
+        return catalog
+
+    def _catalog(self, registry: Registry, servers: Mapping[str, DiscoveredServer], problem: str | None) -> Catalog:
         access = {key: found for key, row in registry.providers.items() if (found := self._access(row, servers))}
         discovered = [model for provider_id, server in servers.items() for model in _models_of(provider_id, server)]
-        problem = self._registry.problem
         return Catalog(
             registry=_with_own_weights(with_models(registry, discovered), self._settings.local_model),
             access=access,

@@ -9,6 +9,7 @@
       ContextOverflow          the task does not fit the window of the model
       BudgetExceeded           the money that was allowed is spent
       DeadlineExceeded         the time that was allowed is over
+      ToolFailed               a tool could not do what it was asked: .retryable
       AssetError               weights or a vocabulary can be had from no mirror, or are damaged
       ProviderError            an upstream call failed: .provider .model_id .retryable
         ProviderTimeout          no answer in time                                 retryable
@@ -62,6 +63,14 @@ class BudgetExceeded(RoutingError):
 
 class DeadlineExceeded(RoutingError):
     """The time that was allowed is over."""
+
+
+class ToolFailed(RoutingError):
+    """A tool could not do what it was asked; ``retryable`` where the same call may work in a moment."""
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 class AssetError(RoutingError):

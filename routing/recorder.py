@@ -1,11 +1,15 @@
-"""Stage 5: one `RouteRecord` per task, written whether the task was answered, failed or was cancelled."""
+"""Stage 5: one `RouteRecord` per task, written whether the task was answered, failed or was cancelled.
+
+An answer also goes into its session; both are asked for at once, so that the store can write them in one commit.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -15,11 +19,12 @@ from routing.catalog import Catalog
 from routing.errors import RoutingError
 from routing.pricing import cost_microusd, total_microusd
 from routing.registry import Model
-from routing.state import Ledger, new_handle
+from routing.state import Ledger, Sessions, new_handle
 from routing.types import (
     NO_USAGE,
     Attempt,
     Conversation,
+    Message,
     ModelSelection,
     RouteOutcome,
     RouteRecord,
@@ -56,9 +61,13 @@ class OpenRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
-    """Writes the ledger. ``baseline_model`` is what savings are measured against; by default the dearest model in reach."""
+    """Writes the ledger, and answers into their sessions.
+
+    ``baseline_model`` is what savings are measured against; by default the dearest model in reach.
+    """
 
     ledger: Ledger
+    sessions: Sessions
     baseline_model: str | None = None
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
@@ -80,27 +89,37 @@ class Recorder:
 
     def baseline_of(self, catalog: Catalog) -> Model | None:
         """The model that a task's savings are measured against; ``None`` where no eligible one has a price."""
-        if self.baseline_model:
-            return catalog.models.get(self.baseline_model)
-        priced = [
-            model
-            for model in catalog.models.values()
-            if catalog.is_configured(model) and model.kind == "chat" and not model.superseded_by and model.prices.known
-        ]
-        dearness = {model.model_id: cost_microusd(_MILLION_EACH, model.prices) for model in priced}
-        return max(priced, key=lambda model: dearness[model.model_id] or 0, default=None)
+        return catalog.models.get(self.baseline_model) if self.baseline_model else _dearest(catalog)
 
     async def _write(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> None:
+        """Write what happened. What was paid for is handed over even where the store is broken, with a notice."""
+        answered = outcome == "completed" and route.conversation is not None
+        if answered and not route.session_id:
+            route.session_id = new_handle("ses")
         record = self._record(route, outcome, error)
-        route.record = record
+        notices: list[str] = []
         with anyio.CancelScope(shield=True):
-            try:
-                with anyio.fail_after(_LONGEST_WRITE_SECONDS):
-                    await self.ledger.record(record)
-            except Exception:  # noqa: BLE001 - an answer that was paid for is handed over even where the ledger is broken
-                _log.exception("route %s could not be written to the ledger", route.route_id)
-                notice = "This answer could not be written to the ledger; the log says why."
-                route.record = replace(record, notices=(*record.notices, notice))
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._keep, route, "written to the ledger", self.ledger.record(_kept(record)), notices)
+                if answered:
+                    group.start_soon(self._keep, route, "added to its session", self._remember(route), notices)
+        route.record = replace(record, notices=(*record.notices, *notices))
+
+    async def _keep(self, route: OpenRoute, what: str, writing: Awaitable[object], notices: list[str]) -> None:
+        try:
+            with anyio.fail_after(_LONGEST_WRITE_SECONDS):
+                await writing
+        except Exception:  # noqa: BLE001 - the store may fail in any way
+            _log.exception("route %s could not be %s", route.route_id, what)
+            notices.append(f"This answer could not be {what}; the log says why.")
+
+    async def _remember(self, route: OpenRoute) -> None:
+        answer = route.conversation.answer.response.text if route.conversation else ""
+        turn = [Message(role="user", content=route.task.prompt), Message(role="assistant", content=answer)]
+        if route.task.session_id is None:
+            await self.sessions.start(route.task.caller, turn, session_id=route.session_id)
+        else:
+            await self.sessions.append(route.session_id, route.task.caller, turn)
 
     def _record(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> RouteRecord:
         usage = sum((attempt.usage for attempt in route.attempts), start=NO_USAGE)
@@ -129,6 +148,26 @@ class Recorder:
             error=error,
             notices=tuple(dict.fromkeys(route.notices)),
         )
+
+
+@functools.lru_cache(maxsize=1)
+def _dearest(catalog: Catalog) -> Model | None:
+    """The dearest chat model in reach; of a catalog, which stays the same for thousands of tasks, it is found once."""
+    priced = [
+        model
+        for model in catalog.models.values()
+        if catalog.is_configured(model) and model.kind == "chat" and not model.superseded_by and model.prices.known
+    ]
+    dearness = {model.model_id: cost_microusd(_MILLION_EACH, model.prices) for model in priced}
+    return max(priced, key=lambda model: dearness[model.model_id] or 0, default=None)
+
+
+def _kept(record: RouteRecord) -> RouteRecord:
+    """What the ledger keeps: models that could not have been called anyway were no part of the decision."""
+    if record.selection is None:
+        return record
+    considered = tuple(rejection for rejection in record.selection.rejections if rejection.configured)
+    return replace(record, selection=replace(record.selection, rejections=considered))
 
 
 _MILLION_EACH = Usage(input_tokens=1_000_000, output_tokens=1_000_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 
 import anyio
@@ -17,7 +16,6 @@ from routing.state import Sessions
 from routing.types import (
     Analyzer,
     Answer,
-    Message,
     ModelSelection,
     OnProgress,
     Progress,
@@ -25,8 +23,6 @@ from routing.types import (
     Task,
     TaskAnalysis,
 )
-
-_log = logging.getLogger(__name__)
 
 MAX_PROMPT_CHARS = 2_000_000
 """Longest prompt, system prompt or message that is accepted: about half a million tokens."""
@@ -90,7 +86,6 @@ class Router:
         )
         route.conversation = conversation = await self.dispatcher.dispatch(request, dispatch)
         route.notices += _notices_on(conversation.answer, selection)
-        await self._remember(task, route, conversation.answer)
 
     async def decide(self, task: Task) -> Decision:
         """Analyse a task and choose a model, without calling one. Raises as `route` does, up to the choice."""
@@ -108,20 +103,6 @@ class Router:
         kept = await self.sessions.history(task.session_id, task.caller)
         route.session_id = task.session_id
         return task if task.history is not None else replace(task, history=kept)
-
-    async def _remember(self, task: Task, route: OpenRoute, answer: Answer) -> None:
-        turn = [
-            Message(role="user", content=task.prompt),
-            Message(role="assistant", content=answer.response.text),
-        ]
-        try:
-            if task.session_id is None:
-                route.session_id = await self.sessions.start(task.caller, turn)
-            else:
-                await self.sessions.append(task.session_id, task.caller, turn)
-        except Exception:  # noqa: BLE001 - an answer that was paid for is handed over even where the store is broken
-            _log.exception("the session of route %s could not be continued", route.route_id)
-            route.notices.append("This turn could not be added to the session; the log says why.")
 
 
 def validate(task: Task) -> None:

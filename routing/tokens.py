@@ -149,14 +149,18 @@ class TokenCounter:
         self._published = published
         self._encodings: dict[str, Encoding] = {}
         self._loading = threading.Lock()
+        self._folder_was: int | None = None
 
     def ready(self, tokenizer: str) -> bool:
         """Whether counts for this tokenizer are exact by now."""
         return tokenizer in self._encodings
 
     async def load(self) -> None:
-        """Read the vocabularies that are in the folder and not yet loaded, in a worker thread."""
-        await anyio.to_thread.run_sync(self._load)
+        """Read the vocabularies that came into the folder since it was last read, in a worker thread."""
+        folder_is = _modified_at(self._folder)
+        if folder_is != self._folder_was:
+            await anyio.to_thread.run_sync(self._load)
+            self._folder_was = folder_is
 
     def count(self, text: str, tokenizer: str = DEFAULT_TOKENIZER) -> TokenCount:
         """Count the tokens of a text. What looks like a special token counts as the plain text that it is.
@@ -193,6 +197,14 @@ class TokenCounter:
             for name, vocabulary in self._published.items():
                 if name not in self._encodings and (ranks := _ranks(self._folder / vocabulary.file_name, vocabulary)):
                     self._encodings[name] = _encoding(name, vocabulary, ranks)
+
+
+def _modified_at(folder: Path) -> int | None:
+    """When a file was last put into the folder or taken out, in nanoseconds; ``None`` where there is no such folder."""
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _ranks(path: Path, vocabulary: Vocabulary) -> dict[bytes, int]:

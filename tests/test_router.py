@@ -24,6 +24,7 @@ from routing.errors import (
     DeadlineExceeded,
     InvalidTask,
     NoEligibleModel,
+    ProviderTimeout,
     ProviderUnavailable,
     UnknownHandle,
 )
@@ -32,7 +33,7 @@ from routing.router import MAX_PROMPT_CHARS, Router
 from routing.selector import Selector
 from routing.state.sqlite import SqliteStore
 from routing.tokens import TokenCounter
-from routing.types import Constraints, Message, ModelResponse, RouteRecord, Task
+from routing.types import Constraints, Message, ModelResponse, ModelSelection, Rejection, RouteRecord, Task
 from tests.builders import catalog, model
 from tests.fakes import FakeProvider, Heard, reply
 
@@ -87,7 +88,7 @@ async def house(tmp_path: Path, provider: FakeProvider | None = None, **recorder
                 tool_loop=ToolLoop(toolbox=NoTools()),
                 policy=RetryPolicy(most_retries=0),
             ),
-            recorder=Recorder(ledger=store.ledger, **recorder),
+            recorder=Recorder(ledger=store.ledger, sessions=store.sessions, **recorder),
         )
         yield House(router=router, store=store, provider=provider, heard=Heard())
 
@@ -276,3 +277,50 @@ async def test_deciding_calls_no_model_and_books_nothing(tmp_path: Path) -> None
         assert decision.selection.primary_model == "acme/cheap"
         assert not it.provider.requests
         assert not await it.store.ledger.recent("local", 1)
+
+
+async def test_a_broken_session_is_told_and_does_not_keep_the_answer_back(tmp_path: Path) -> None:
+    async with house(tmp_path) as it:
+
+        class Broken:
+            async def start(self, caller: str, messages: object, *, session_id: str) -> str:
+                raise OSError("disk full")
+
+        recorder = replace(it.router.recorder, sessions=cast("Any", Broken()))
+        record = await replace(it.router, recorder=recorder).route(Task(prompt="Hello"), it.heard)
+        assert (await it.booked()).route_id == record.route_id
+
+    assert record.text == "Paris."
+    assert any("could not be added to its session" in notice for notice in record.notices)
+
+
+async def test_a_failed_task_begins_no_session(tmp_path: Path) -> None:
+    async with house(
+        tmp_path, FakeProvider({"acme/cheap": ProviderTimeout("slow", provider="acme", model_id="acme/cheap")})
+    ) as it:
+        with pytest.raises(AllModelsFailed):
+            await it.ask(constraints=Constraints(force_model="acme/cheap"))
+        assert await it.store.sessions.latest("local") is None
+
+
+async def test_the_ledger_leaves_out_models_that_could_not_have_been_called(tmp_path: Path) -> None:
+    async with house(tmp_path) as it:
+        selection = ModelSelection(
+            primary_model="acme/cheap",
+            provider="acme",
+            fallback_models=(),
+            estimated_cost_microusd=1,
+            reasoning="",
+            rejections=(
+                Rejection(model_id="acme/dear", reason="dearer"),
+                Rejection(model_id="other/far", reason="no key", configured=False),
+            ),
+        )
+        async with it.router.recorder.recording(Task(prompt="Hello")) as route:
+            route.selection = selection
+        kept = (await it.booked()).selection
+
+    assert route.record is not None
+    assert route.record.selection == selection
+    assert kept is not None
+    assert [rejection.model_id for rejection in kept.rejections] == ["acme/dear"]

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from routing.catalog import CatalogSource
 from routing.embedded.runtime import EmbeddedRuntime
-from routing.errors import AllModelsFailed, BudgetExceeded, DeadlineExceeded, ProviderError, RoutingError
+from routing.errors import AllModelsFailed, BudgetExceeded, DeadlineExceeded, ProviderError, RoutingError, ToolFailed
 from routing.router import Router
 from routing.settings import Settings
 from routing.state import Store
@@ -122,7 +122,7 @@ def spoken(progress: Progress) -> str:
 
 def _retry_advice(error: RoutingError) -> str:
     failures: Sequence[RoutingError] = error.failures if isinstance(error, AllModelsFailed) else (error,)
-    if any(isinstance(failure, ProviderError) and failure.retryable for failure in failures):
+    if any(isinstance(failure, ProviderError | ToolFailed) and failure.retryable for failure in failures):
         return "Trying again in a moment may help."
     if isinstance(error, (DeadlineExceeded, BudgetExceeded)):
         return "The same call again will end the same way unless the limit is raised."

@@ -119,8 +119,8 @@ class Ledger(Protocol):
 class Sessions(Protocol):
     """Conversations, each a list of messages. One that has not been appended to for the TTL is gone."""
 
-    async def start(self, caller: str, messages: Sequence[Message] = ()) -> str:
-        """Open a session with its first messages, in one write, and return its id."""
+    async def start(self, caller: str, messages: Sequence[Message] = (), *, session_id: str | None = None) -> str:
+        """Open a session with its first messages, in one write, and return its id: ``session_id``, or a new handle."""
         ...
 
     async def history(self, session_id: str, caller: str) -> tuple[Message, ...]:

@@ -31,8 +31,8 @@ class SqliteSessions:
     ttl_seconds: int
     max_messages: int
 
-    async def start(self, caller: str, messages: Sequence[Message] = ()) -> str:
-        session = self._named(new_handle("ses"), caller)
+    async def start(self, caller: str, messages: Sequence[Message] = (), *, session_id: str | None = None) -> str:
+        session = self._named(session_id or new_handle("ses"), caller)
         job = partial(_insert_session, session=session, messages=tuple(messages), most=self.max_messages)
         await self.database.write(job)
         return session.session_id
@@ -121,8 +121,9 @@ def _insert_session(
 ) -> None:
     named = {"session_id": session.session_id, "caller": stored(session.caller), "now": session.now}
     connection.execute(_INSERT_SESSION, named)
-    if messages:
-        _append(connection, session=session, messages=messages, most=most)
+    kept = messages[first_kept([message.role for message in messages], most) :]
+    key = {"session_id": session.session_id}
+    connection.executemany(_INSERT_MESSAGE, [{**key, "message": _document_of(message)} for message in kept])
 
 
 def _select_messages(connection: apsw.Connection, *, session: _NamedSession) -> tuple[Message, ...]:
