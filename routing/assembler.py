@@ -6,14 +6,15 @@ oldest part of the history; the prompt and the system prompt are never cut.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from routing.catalog import Catalog
+from routing.embeddings import wanted_of
 from routing.errors import ContextOverflow
 from routing.tokens import TokenCounter
-from routing.types import Message, ModelRequest, ModelSelection, Task, TaskAnalysis, ToolSpec
+from routing.types import Message, ModelRequest, ModelSelection, Task, TaskAnalysis, Toolbox, ToolSpec
 
 _MARGIN = 1.05
 """Our count may be off for other vendors' tokenizers; leave this much room."""
@@ -21,10 +22,10 @@ _MARGIN = 1.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembler:
-    """Builds requests. ``toolbox`` holds the tools that this server can run for a model, by name."""
+    """Builds requests. ``toolbox`` holds the tools that this server can run for a model."""
 
     counter: TokenCounter
-    toolbox: Mapping[str, ToolSpec] = field(default_factory=dict[str, ToolSpec])
+    toolbox: Toolbox
 
     def assemble(self, task: Task, analysis: TaskAnalysis, selection: ModelSelection, catalog: Catalog) -> ModelRequest:
         """Build the request for the selection's candidates.
@@ -33,6 +34,8 @@ class Assembler:
             ContextOverflow: the prompt alone does not fit the smallest window among the candidates.
 
         """
+        if task.texts:
+            return ModelRequest(messages=(), system="", max_output_tokens=0, texts=wanted_of(task).inputs)
         facts = catalog.registry.categories[analysis.category]
         system = task.system if task.system is not None else facts.system_prompt
         candidates = [catalog.models[model_id] for model_id in selection.candidates]
@@ -41,18 +44,38 @@ class Assembler:
         window = min(model.context_window for model in candidates)
         room = window - min(reply, analysis.estimated_output_tokens)
         messages, dropped = self._fit(task, system, room)
+        tools = self._granted(task, analysis, facts.tools)
         return ModelRequest(
             messages=messages,
             system=system,
             max_output_tokens=reply,
-            tools=self._granted(task, facts.tools),
+            tools=tools,
             response_schema=task.response_schema,
-            notices=_dropped_notice(dropped, window),
+            notices=(*_dropped_notice(dropped, window), *self._withheld_notices(task, analysis, tools)),
         )
 
-    def _granted(self, task: Task, allowed: Sequence[str]) -> tuple[ToolSpec, ...]:
-        """The tools that the caller wants, the category allows and this server has."""
-        return tuple(self.toolbox[name] for name in allowed if name in task.tools and name in self.toolbox)
+    def _granted(self, task: Task, analysis: TaskAnalysis, allowed: Sequence[str]) -> tuple[ToolSpec, ...]:
+        """The tools that the caller wants, the category allows and this server has.
+
+        A caller who says nothing wants what fits: nothing where the task needs none, because every tool's description is
+        paid for; only what the prompt names where it names some.
+        """
+        wanted: Sequence[str] = task.tools or ()
+        if task.tools is None:
+            wanted = (analysis.tools_named or allowed) if analysis.requires_tool_use else ()
+        specs = self.toolbox.specs
+        return tuple(specs[name] for name in allowed if name in wanted and name in specs)
+
+    def _withheld_notices(self, task: Task, analysis: TaskAnalysis, granted: Sequence[ToolSpec]) -> list[str]:
+        """Say why a tool that was asked for is not there."""
+        given = {tool.name for tool in granted}
+        asked = dict.fromkeys((*(task.tools or ()), *(analysis.tools_named if task.tools is None else ())))
+        return [self._why_withheld(name, analysis) for name in asked if name not in given]
+
+    def _why_withheld(self, name: str, analysis: TaskAnalysis) -> str:
+        if name in self.toolbox.specs:
+            return f"The model was not given {name}: {analysis.category} tasks do without it."
+        return f"The model was not given {name}: this server has no such tool at the moment; `doctor` says why."
 
     def _fit(self, task: Task, system: str, room: int) -> tuple[tuple[Message, ...], int]:
         """The history's newest turns that fit ``room`` tokens, then the prompt; and how many messages were dropped."""

@@ -175,13 +175,13 @@ class CatalogSource:
 
 
 def _models_of(provider_id: str, server: DiscoveredServer) -> list[Model]:
-    chat = [found for found in server.models if found.kind == "chat" and found.api_model_id.strip()]
-    return [_model_of(provider_id, server, found) for found in chat]
+    return [_model_of(provider_id, server, found) for found in server.models if found.api_model_id.strip()]
 
 
 def _model_of(provider_id: str, server: DiscoveredServer, found: DiscoveredModel) -> Model:
     """A row for what a server offers. On this machine it costs nothing; elsewhere the price is unknown."""
     window = found.context_window or _USUAL_WINDOW
+    chats = found.kind == "chat"
     free = urlsplit(server.base_url).hostname in _LOOPBACK
     return Model.model_validate(
         {
@@ -189,11 +189,12 @@ def _model_of(provider_id: str, server: DiscoveredServer, found: DiscoveredModel
             "api_model_id": found.api_model_id,
             "display_name": found.api_model_id,
             "provider": provider_id,
+            "kind": found.kind,
             "tier": tier_of(found.parameters_billions),
             "context_window": window,
-            "max_output_tokens": min(_USUAL_OUTPUT, window // 2),
+            "max_output_tokens": min(_USUAL_OUTPUT, window // 2) if chats else 0,
             "prices": {"input": 0, "output": 0} if free else {},
-            "capabilities": {"tools": True, "json_schema": True},
+            "capabilities": {"tools": chats, "json_schema": chats},
             "is_reasoning_model": False,
             "self_hosted": True,
             "tokenizer": "llama",

@@ -16,14 +16,16 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from routing.catalog import Catalog
+from routing.embeddings import spoken
 from routing.errors import RoutingError
 from routing.pricing import cost_microusd, total_microusd
-from routing.registry import Model
+from routing.registry import Model, ModelKind
 from routing.state import Ledger, Sessions, new_handle
 from routing.types import (
     NO_USAGE,
     Attempt,
     Conversation,
+    Embeddings,
     Message,
     ModelSelection,
     RouteOutcome,
@@ -50,9 +52,17 @@ class OpenRoute:
     selection: ModelSelection | None = None
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     conversation: Conversation | None = None
+    embeddings: Embeddings | None = None
     baseline: Model | None = None
     notices: list[str] = field(default_factory=list[str])
     record: RouteRecord | None = None
+
+    @property
+    def text(self) -> str:
+        """What the caller reads: the model's answer, or what its vectors say."""
+        if self.embeddings is not None:
+            return spoken(self.embeddings)
+        return self.conversation.answer.response.text if self.conversation else ""
 
     def book(self, attempt: Attempt) -> None:
         """Take note of an upstream call."""
@@ -87,9 +97,11 @@ class Recorder:
             raise
         await self._write(route, "completed", None)
 
-    def baseline_of(self, catalog: Catalog) -> Model | None:
+    def baseline_of(self, catalog: Catalog, kind: ModelKind) -> Model | None:
         """The model that a task's savings are measured against; ``None`` where no eligible one has a price."""
-        return catalog.models.get(self.baseline_model) if self.baseline_model else _dearest(catalog)
+        if self.baseline_model and kind == "chat":
+            return catalog.models.get(self.baseline_model)
+        return _dearest(catalog, kind)
 
     async def _write(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> None:
         """Write what happened. What was paid for is handed over even where the store is broken, with a notice."""
@@ -114,8 +126,7 @@ class Recorder:
             notices.append(f"This answer could not be {what}; the log says why.")
 
     async def _remember(self, route: OpenRoute) -> None:
-        answer = route.conversation.answer.response.text if route.conversation else ""
-        turn = [Message(role="user", content=route.task.prompt), Message(role="assistant", content=answer)]
+        turn = [Message(role="user", content=route.task.prompt), Message(role="assistant", content=route.text)]
         if route.task.session_id is None:
             await self.sessions.start(route.task.caller, turn, session_id=route.session_id)
         else:
@@ -124,6 +135,7 @@ class Recorder:
     def _record(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> RouteRecord:
         usage = sum((attempt.usage for attempt in route.attempts), start=NO_USAGE)
         answer = route.conversation.answer if route.conversation else None
+        tools = route.conversation.tools if route.conversation else ()
         return RouteRecord(
             route_id=route.route_id,
             caller=route.task.caller,
@@ -136,27 +148,31 @@ class Recorder:
             selection=route.selection,
             attempts=tuple(route.attempts),
             model_used=answer.model_id if answer else None,
-            text=answer.response.text if answer else "",
+            text=route.text,
+            embeddings=route.embeddings,
             finish_reason=answer.response.finish_reason if answer else None,
             usage=usage,
-            cost_microusd=total_microusd([attempt.cost_microusd for attempt in route.attempts]),
+            cost_microusd=total_microusd(
+                [*(attempt.cost_microusd for attempt in route.attempts), *(use.cost_microusd for use in tools)]
+            ),
             baseline_model=route.baseline.model_id if route.baseline and answer else None,
             baseline_cost_microusd=cost_microusd(_plain(answer.usage), route.baseline.prices)
             if route.baseline and answer
             else None,
-            tools=route.conversation.tools if route.conversation else (),
+            tools=tools,
+            images=route.conversation.images if route.conversation else (),
             error=error,
             notices=tuple(dict.fromkeys(route.notices)),
         )
 
 
-@functools.lru_cache(maxsize=1)
-def _dearest(catalog: Catalog) -> Model | None:
-    """The dearest chat model in reach; of a catalog, which stays the same for thousands of tasks, it is found once."""
+@functools.lru_cache(maxsize=2)
+def _dearest(catalog: Catalog, kind: ModelKind) -> Model | None:
+    """The dearest model of a kind in reach; of a catalog, which stays the same for thousands of tasks, it is found once."""
     priced = [
         model
         for model in catalog.models.values()
-        if catalog.is_configured(model) and model.kind == "chat" and not model.superseded_by and model.prices.known
+        if catalog.is_configured(model) and model.kind == kind and not model.superseded_by and model.prices.known
     ]
     dearness = {model.model_id: cost_microusd(_MILLION_EACH, model.prices) for model in priced}
     return max(priced, key=lambda model: dearness[model.model_id] or 0, default=None)

@@ -35,6 +35,7 @@ SCHEMA_FILE = Path(__file__).with_name("registry.schema.json")
 _SHOWN_PROBLEMS = 5
 _LOOK_EVERY_SECONDS = 1.0
 
+ModelKind = Literal["chat", "embedding"]
 WireProtocol = Literal["openai", "openai-chat", "anthropic", "google", "embedded"]
 Thinking = Literal["none", "adaptive", "effort", "budget", "level", "always"]
 Tokenizer = Literal["o200k_base", "cl100k_base", "anthropic", "gemini", "llama", "qwen", "deepseek", "mistral", "grok"]
@@ -119,7 +120,7 @@ class Model(_Row):
     api_model_id: str = Field(min_length=1, description="The provider's name for it")
     display_name: str = Field(min_length=1, description="Its name for people")
     provider: str = Field(description="Id of the provider row that serves it")
-    kind: Literal["chat", "embedding"] = Field(default="chat", description="What it makes: answers or vectors")
+    kind: ModelKind = Field(default="chat", description="What it makes: answers or vectors")
     tier: Tier = Field(description="1 frontier reasoning, 2 high-performance efficiency, 3 workhorse, 4 lightweight")
     quality_index: _Score | None = Field(
         default=None, description="Overall quality, 0 to 100; null where never measured"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 
 import anyio
+import anyio.to_thread
 
 from routing.assembler import Assembler
 from routing.catalog import Catalog, CatalogSource
 from routing.dispatch.engine import Dispatch, DispatchEngine
-from routing.errors import DeadlineExceeded, InvalidTask
+from routing.embeddings import embeddings_of, texts_in, wanted_of
+from routing.errors import DeadlineExceeded, InvalidTask, NoEligibleModel
 from routing.recorder import OpenRoute, Recorder
 from routing.selector import Selector
 from routing.state import Sessions
@@ -26,6 +29,16 @@ from routing.types import (
 
 MAX_PROMPT_CHARS = 2_000_000
 """Longest prompt, system prompt or message that is accepted: about half a million tokens."""
+
+
+_NO_TEXTS = (
+    "This reads like a task for an embedding model and lists no texts, so a chat model took it. To get vectors or a ranking "
+    "by meaning, pass the texts in texts."
+)
+_NO_EMBEDDING_MODEL = (
+    "A chat model took this task: no embedding model can. Run `python server.py pull` for the local one, or set OPENAI_API_KEY "
+    "or GOOGLE_API_KEY."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +88,21 @@ class Router:
     async def _answer(self, task: Task, route: OpenRoute, on_progress: OnProgress) -> None:
         task = await self._resumed(task, route)
         catalog = await self.catalog.current()
-        route.baseline = self.recorder.baseline_of(catalog)
         route.analysis = analysis = await self.analyzer.analyze(task)
         await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
-        route.selection = selection = self.selector.select(task, analysis, catalog)
+        task, selection = self._selected(task, analysis, catalog)
+        route.selection = selection
+        route.baseline = self.recorder.baseline_of(catalog, "embedding" if task.texts else "chat")
+        if task.tools or analysis.requires_tool_use:
+            await self.assembler.toolbox.look()
         request = self.assembler.assemble(task, analysis, selection, catalog)
         route.notices += [*selection.notices, *request.notices]
         dispatch = Dispatch(
             catalog=catalog, selection=selection, analysis=analysis, book=route.book, on_progress=on_progress
         )
         route.conversation = conversation = await self.dispatcher.dispatch(request, dispatch)
+        if vectors := conversation.answer.response.vectors:
+            route.embeddings = await anyio.to_thread.run_sync(embeddings_of, wanted_of(task), vectors)
         route.notices += _notices_on(conversation.answer, selection)
 
     async def decide(self, task: Task) -> Decision:
@@ -94,7 +112,21 @@ class Router:
             task = replace(task, history=await self.sessions.history(task.session_id, task.caller))
         catalog = await self.catalog.current()
         analysis = await self.analyzer.analyze(task)
-        return Decision(analysis=analysis, selection=self.selector.select(task, analysis, catalog), catalog=catalog)
+        return Decision(analysis=analysis, selection=self._selected(task, analysis, catalog)[1], catalog=catalog)
+
+    def _selected(self, task: Task, analysis: TaskAnalysis, catalog: Catalog) -> tuple[Task, ModelSelection]:
+        """The choice, and the task with the texts that its prompt lists where vectors of them are what is asked for."""
+        if analysis.category != "embedding" or task.texts or _wants_chat(task, catalog):
+            return task, self.selector.select(task, analysis, catalog)
+        texts = texts_in(task.prompt)
+        advice = _NO_TEXTS
+        if texts:
+            with_texts = replace(task, texts=texts)
+            with contextlib.suppress(NoEligibleModel):
+                return with_texts, self.selector.select(with_texts, analysis, catalog)
+            advice = _NO_EMBEDDING_MODEL
+        selection = self.selector.select(task, analysis, catalog)
+        return task, replace(selection, notices=(*selection.notices, advice))
 
     async def _resumed(self, task: Task, route: OpenRoute) -> Task:
         """The task with its session's history, unless the caller brought one. A new session begins with its first answer."""
@@ -114,7 +146,10 @@ def validate(task: Task) -> None:
     """
     if not task.prompt.strip():
         raise InvalidTask("prompt is empty. Say what is to be done.")
+    if not all(text.strip() for text in task.texts):
+        raise InvalidTask("one of texts is empty; nothing can be said of its meaning. Leave it out.")
     texts = {"prompt": task.prompt, "system": task.system or ""}
+    texts |= {f"texts[{index}]": text for index, text in enumerate(task.texts)}
     texts |= {f"history[{index}]": message.content for index, message in enumerate(task.history or ())}
     for name, text in texts.items():
         if len(text) > MAX_PROMPT_CHARS:
@@ -125,6 +160,12 @@ def validate(task: Task) -> None:
         raise InvalidTask(
             "history ends with a user message; it must end with the assistant's. The new one goes in prompt."
         )
+
+
+def _wants_chat(task: Task, catalog: Catalog) -> bool:
+    """Whether the caller insists on a model that writes text."""
+    forced = task.constraints.force_model
+    return forced is not None and catalog.find(forced).kind == "chat"
 
 
 def _notices_on(answer: Answer, selection: ModelSelection) -> list[str]:

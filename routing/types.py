@@ -41,6 +41,8 @@ Effort = Literal["none", "low", "medium", "high"]
 FinishReason = Literal["stop", "length", "content_filter", "tool_call", "error"]
 AttemptOutcome = Literal["answered", "failed", "cancelled"]
 RouteOutcome = Literal["completed", "failed", "cancelled"]
+EmbeddingForm = Literal["vectors", "ranking", "pairs"]
+Vector = tuple[float, ...]
 
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 COST_PREFERENCES: tuple[CostPreference, ...] = get_args(CostPreference)
@@ -116,15 +118,20 @@ class Constraints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a caller hands over. ``history`` is ``None`` where the session's own history should be used."""
+    """What a caller hands over. ``history`` is ``None`` where the session's own history should be used.
+
+    ``tools`` are those that the model may use, ``None`` the ones that fit the task. ``texts`` are for an embedding model;
+    ``prompt`` then says what is wanted of them.
+    """
 
     prompt: str
     system: str | None = None
     session_id: str | None = None
     history: tuple[Message, ...] | None = None
     constraints: Constraints = field(default_factory=Constraints)
-    tools: tuple[str, ...] = ()
+    tools: tuple[str, ...] | None = None
     images: tuple[Image, ...] = ()
+    texts: tuple[str, ...] = ()
     response_schema: Mapping[str, object] | None = None
     caller: str = LOCAL_CALLER
 
@@ -142,8 +149,11 @@ class TaskAnalysis:
     """What the analyzer understood of a task.
 
     ``confidence`` is the probability (0 to 1) that ``category`` is right; ``reasoning`` says in one line what it was
-    read from. ``estimated_input_tokens`` covers system, history and prompt; ``history_tokens`` is the part of it that can be
-    left out where a window is too small for all.
+    read from. ``tools_named`` are tools that the prompt asks for in so many words.
+
+    ``estimated_input_tokens`` covers system, history and prompt (or the texts that are to be embedded, of which
+    ``longest_text_tokens`` is the longest); ``history_tokens`` is the part of it that can be left out where a window is too
+    small for all.
     """
 
     category: Category
@@ -153,8 +163,10 @@ class TaskAnalysis:
     estimated_output_tokens: int
     input_tokens_exact: bool
     history_tokens: int = 0
+    longest_text_tokens: int = 0
     requires_long_context: bool = False
     requires_tool_use: bool = False
+    tools_named: tuple[str, ...] = ()
     requires_vision: bool = False
     math_heavy: bool = False
     pattern: Pattern = "augmented"
@@ -253,7 +265,8 @@ class ModelRequest:
     """One request, complete but for the model that it goes to: the same one is sent to each candidate in turn.
 
     ``max_output_tokens`` is the caller's or the category's bound, before a model's own limit is applied. Where
-    ``tools_forbidden``, the tools are named (the conversation speaks of them) and must not be called any more.
+    ``tools_forbidden``, the tools are named (the conversation speaks of them) and must not be called any more. Where there are
+    ``texts``, their embeddings are asked for, and nothing else of the request counts.
     """
 
     messages: tuple[Message, ...]
@@ -261,6 +274,7 @@ class ModelRequest:
     max_output_tokens: int
     tools: tuple[ToolSpec, ...] = ()
     tools_forbidden: bool = False
+    texts: tuple[str, ...] = ()
     response_schema: Mapping[str, object] | None = None
     notices: tuple[str, ...] = ()
 
@@ -276,31 +290,54 @@ class Headroom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelResponse:
-    """What a model answered. ``usage`` is ``None`` where the provider reported none."""
+    """What a model answered. ``usage`` is ``None`` where the provider reported none; ``vectors`` are those of the texts."""
 
     text: str
     finish_reason: FinishReason
     usage: Usage | None
     tool_calls: tuple[ToolCall, ...] = ()
+    vectors: tuple[Vector, ...] = field(default=(), repr=False)
     native: NativeTurn | None = None
     headroom: Headroom | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Similarity:
+    """How near in meaning a text is to the query, or to the text at index ``other``: the cosine, -1 to 1."""
+
+    text: int
+    similarity: float
+    other: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """What an embedding model found: the vectors of the texts, their ranking by a query, or the pairs of like ones."""
+
+    form: EmbeddingForm
+    texts: tuple[str, ...]
+    vectors: tuple[Vector, ...] = field(default=(), repr=False)
+    similarities: tuple[Similarity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolOutcome:
-    """What a tool returned to the model that called it; ``is_error`` where it failed."""
+    """What a tool returned to the model that called it; ``is_error`` where it failed. ``images`` go to the caller."""
 
     text: str
     is_error: bool = False
+    images: tuple[Image, ...] = ()
+    cost_microusd: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolUse:
-    """One call of a tool by a model, for the record."""
+    """One call of a tool by a model, for the record; what it cost is what a search engine takes."""
 
     name: str
     is_error: bool
     latency_ms: int
+    cost_microusd: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,10 +351,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """The last answer of a model, and the tools that it called on the way there."""
+    """The last answer of a model, the tools that it called on the way there, and the pictures that they made."""
 
     answer: Answer
     tools: tuple[ToolUse, ...] = ()
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,8 +382,8 @@ class Attempt:
 class RouteRecord:
     """One task from arrival to answer: what the ledger keeps and what a caller is told.
 
-    ``actual`` figures are sums over all attempts. ``baseline_*`` is what the same tokens would have cost on the baseline
-    model; it is ``None`` where none has a known price.
+    Figures are sums over all attempts, the cost also over the tools that were used. ``baseline_*`` is what the same tokens
+    would have cost on the baseline model; it is ``None`` where none has a known price.
     """
 
     route_id: str
@@ -366,6 +404,8 @@ class RouteRecord:
     baseline_model: str | None = None
     baseline_cost_microusd: int | None = None
     tools: tuple[ToolUse, ...] = ()
+    images: tuple[Image, ...] = ()
+    embeddings: Embeddings | None = None
     error: str | None = None
     notices: tuple[str, ...] = ()
 
@@ -396,8 +436,8 @@ class Analyzer(Protocol):
 class Provider(Protocol):
     """The one seam to a provider's API: one implementation per wire protocol.
 
-    ``send`` streams, ``check`` asks for a sign of life that costs nothing; both raise nothing but
-    `routing.errors.ProviderError`s (and let cancellation through).
+    ``send`` streams, ``embed`` makes vectors of the request's texts, ``check`` asks for a sign of life that costs nothing; all
+    raise nothing but `routing.errors.ProviderError`s (and let cancellation through).
     """
 
     @property
@@ -405,15 +445,19 @@ class Provider(Protocol):
 
     async def send(self, request: ModelRequest, target: Target, on_text: OnText) -> ModelResponse: ...
 
+    async def embed(self, request: ModelRequest, target: Target) -> ModelResponse: ...
+
     async def check(self, target: Target) -> None: ...
 
     async def aclose(self) -> None: ...
 
 
 class Toolbox(Protocol):
-    """The tools that this server can run for a model."""
+    """The tools that this server can run for a model: ``specs`` are those that were found to be able when last `look`ed at."""
 
     @property
     def specs(self) -> Mapping[str, ToolSpec]: ...
+
+    async def look(self) -> None: ...
 
     async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome: ...

@@ -14,7 +14,7 @@ CATEGORY = {
     "system_prompt": "Answer.",
     "max_output_tokens": 1000,
     "tier_floor": [4, 4, 3, 2, 1],
-    "tools": ["web_search"],
+    "tools": ["web_search", "memory_search"],
 }
 CATEGORY_NAMES = (
     "deep_reasoning",

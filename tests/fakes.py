@@ -40,6 +40,15 @@ class FakeProvider:
             await on_text(word)
         return script
 
+    async def embed(self, request: ModelRequest, target: Target) -> ModelResponse:
+        """Vectors of two dimensions: how long a text is, and how many spaces it has."""
+        self.requests.append((target.model_id, request))
+        script = self.scripts.get(target.model_id)
+        if isinstance(script, Exception):
+            raise script
+        vectors = tuple((float(len(text)), float(text.count(" "))) for text in request.texts)
+        return ModelResponse(text="", finish_reason="stop", usage=None, vectors=vectors)
+
     async def _hang(self, on_text: OnText) -> ModelResponse:
         await on_text("Once")
         try:

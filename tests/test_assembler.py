@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,24 @@ from hypothesis import strategies as st
 from routing.assembler import Assembler
 from routing.errors import ContextOverflow
 from routing.tokens import TokenCounter
-from routing.types import Message, ModelRequest, ModelSelection, Task, ToolCall, ToolSpec
+from routing.types import Message, ModelRequest, ModelSelection, Task, ToolCall, ToolOutcome, ToolSpec
 from tests.builders import analysis, catalog, model, task
 
 COUNTER = TokenCounter(Path("/nowhere"))
 SEARCH = ToolSpec(name="web_search", description="Search.", input_schema={"type": "object"})
 RUN = ToolSpec(name="execute_python", description="Run.", input_schema={"type": "object"})
+
+
+@dataclass(slots=True)
+class Shelf:
+    """A toolbox that is only looked into."""
+
+    specs: dict[str, ToolSpec]
+
+    async def look(self) -> None: ...
+
+    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+        raise AssertionError(name)
 
 
 def assemble(a_task: Task, *windows: int, toolbox: dict[str, ToolSpec] | None = None, **facts: Any) -> ModelRequest:
@@ -28,7 +41,7 @@ def assemble(a_task: Task, *windows: int, toolbox: dict[str, ToolSpec] | None = 
         estimated_cost_microusd=0,
         reasoning="",
     )
-    assembler = Assembler(counter=COUNTER, toolbox=toolbox or {})
+    assembler = Assembler(counter=COUNTER, toolbox=Shelf(toolbox or {}))
     return assembler.assemble(a_task, analysis(**facts), selection, catalog(*models))
 
 
@@ -93,13 +106,39 @@ def test_a_prompt_that_does_not_fit_by_itself_is_an_error_and_never_cut() -> Non
         assemble(task("word " * 2_000), 500)
 
 
+TOOLBOX = {"web_search": SEARCH, "execute_python": RUN}
+
+
 def test_a_tool_is_granted_where_the_caller_wants_it_and_the_category_allows_it() -> None:
-    toolbox = {"web_search": SEARCH, "execute_python": RUN}
     wanted = replace(task(), tools=("web_search", "execute_python"))
 
-    assert assemble(wanted, toolbox=toolbox).tools == (SEARCH,)
-    assert assemble(task(), toolbox=toolbox).tools == ()
+    assert assemble(wanted, toolbox=TOOLBOX).tools == (SEARCH,)
+    assert assemble(wanted, toolbox=TOOLBOX, requires_tool_use=True).tools == (SEARCH,)
+    assert assemble(replace(task(), tools=()), toolbox=TOOLBOX, requires_tool_use=True).tools == ()
     assert assemble(wanted).tools == ()
+
+
+def test_a_caller_who_says_nothing_gets_tools_where_the_task_needs_them() -> None:
+    assert assemble(task(), toolbox=TOOLBOX).tools == ()
+    assert assemble(task(), toolbox=TOOLBOX, requires_tool_use=True).tools == (SEARCH,)
+
+
+def test_of_tools_that_the_prompt_names_only_those_are_given() -> None:
+    recall = replace(SEARCH, name="memory_search")
+    toolbox = {**TOOLBOX, "memory_search": recall}
+
+    named = assemble(task(), toolbox=toolbox, requires_tool_use=True, tools_named=("memory_search",))
+
+    assert named.tools == (recall,)
+
+
+def test_a_tool_that_was_asked_for_and_withheld_is_told_with_the_reason() -> None:
+    wanted = replace(task(), tools=("execute_python", "memory_search"))
+
+    assert assemble(wanted, toolbox=TOOLBOX).notices == (
+        "The model was not given execute_python: qa_retrieval tasks do without it.",
+        "The model was not given memory_search: this server has no such tool at the moment; `doctor` says why.",
+    )
 
 
 @given(st.integers(0, 12), st.integers(0, 80), st.integers(300, 3_000))

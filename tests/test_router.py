@@ -29,6 +29,7 @@ from routing.errors import (
     UnknownHandle,
 )
 from routing.recorder import Recorder
+from routing.registry import Model
 from routing.router import MAX_PROMPT_CHARS, Router
 from routing.selector import Selector
 from routing.state.sqlite import SqliteStore
@@ -42,6 +43,10 @@ pytestmark = pytest.mark.anyio
 DEAR = model("acme/dear", prices={"input": 10, "output": 50})
 CHEAP = model("acme/cheap", prices={"input": 1, "output": 2})
 OTHER = model("zeta/other", provider="zeta", prices={"input": 2, "output": 4})
+VECTORS = model(
+    "acme/vectors", kind="embedding", prices={"input": 100, "output": 0}, max_output_tokens=0, capabilities={}
+)
+TO_EMBED = "Embed these sentences:\n- cats\n- dogs bark"
 DOWN = ProviderUnavailable("server error (503): busy", provider="acme", model_id="acme/cheap")
 
 
@@ -69,10 +74,19 @@ class House:
         return (await self.store.ledger.recent("local", 1))[0]
 
 
+async def no_embedder(_: object) -> Any:
+    raise AssertionError("no model of this machine is asked")
+
+
 @asynccontextmanager
-async def house(tmp_path: Path, provider: FakeProvider | None = None, **recorder: Any) -> AsyncGenerator[House]:
+async def house(
+    tmp_path: Path,
+    provider: FakeProvider | None = None,
+    models: tuple[Model, ...] = (CHEAP, OTHER, DEAR),
+    **recorder: Any,
+) -> AsyncGenerator[House]:
     provider = provider or FakeProvider()
-    rows = catalog(CHEAP, OTHER, DEAR)
+    rows = catalog(*models)
     counter = TokenCounter(tmp_path / "vocabularies")
     no_runtime = cast("EmbeddedRuntime", None)
     async with SqliteStore(tmp_path / "state.db") as store:
@@ -81,9 +95,9 @@ async def house(tmp_path: Path, provider: FakeProvider | None = None, **recorder
             sessions=store.sessions,
             analyzer=RulesAnalyzer(counter),
             selector=Selector(confidence_threshold=0),
-            assembler=Assembler(counter=counter),
+            assembler=Assembler(counter=counter, toolbox=NoTools()),
             dispatcher=DispatchEngine(
-                providers=ProviderPool(no_runtime, provider.connect),
+                providers=ProviderPool(no_runtime, no_embedder, provider.connect),
                 counter=counter,
                 tool_loop=ToolLoop(toolbox=NoTools()),
                 policy=RetryPolicy(most_retries=0),
@@ -324,3 +338,86 @@ async def test_the_ledger_leaves_out_models_that_could_not_have_been_called(tmp_
     assert route.record.selection == selection
     assert kept is not None
     assert [rejection.model_id for rejection in kept.rejections] == ["acme/dear"]
+
+
+async def test_texts_that_a_prompt_lists_go_to_an_embedding_model(tmp_path: Path) -> None:
+    async with house(tmp_path, models=(CHEAP, VECTORS)) as it:
+        record = await it.ask(TO_EMBED)
+        booked = await it.booked()
+        history = await it.store.sessions.history(record.session_id, "local")
+
+    assert record.model_used == "acme/vectors"
+    assert record.embeddings is not None
+    assert record.embeddings.vectors == ((4.0, 0.0), (9.0, 1.0))
+    assert record.text == "2 vectors of 2 dimensions, in embeddings.vectors."
+    assert record.cost_microusd == 100 * record.usage.input_tokens
+    assert record.usage.estimated
+    assert record.baseline_model == "acme/vectors"
+    assert booked == replace(record, text="", embeddings=None)
+    assert [message.content for message in history] == [TO_EMBED, record.text]
+
+
+async def test_texts_of_their_own_are_ranked_by_the_prompt(tmp_path: Path) -> None:
+    async with house(tmp_path, models=(CHEAP, VECTORS)) as it:
+        record = await it.ask("a b", texts=("dddd", "a c"))
+
+    assert record.analysis is not None
+    assert record.analysis.category == "embedding"
+    assert it.provider.requests[0][1].texts == ("a b", "dddd", "a c")
+    assert record.text.splitlines()[0] == "1. 1.000 a c"
+
+
+async def test_a_text_that_no_window_holds_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    small = VECTORS.model_copy(update={"context_window": 10})
+    async with house(tmp_path, models=(CHEAP, small)) as it:
+        with pytest.raises(NoEligibleModel, match="its window holds 10"):
+            await it.ask("rank", texts=("word " * 50, "short"))
+
+    assert not it.provider.requests
+
+
+async def test_without_an_embedding_model_a_chat_model_takes_what_a_prompt_lists_and_says_so(tmp_path: Path) -> None:
+    async with house(tmp_path) as it:
+        record = await it.ask(TO_EMBED)
+
+    assert record.text == "Paris."
+    assert any("no embedding model can" in notice for notice in record.notices)
+
+
+async def test_texts_of_their_own_are_never_given_to_a_chat_model(tmp_path: Path) -> None:
+    async with house(tmp_path) as it:
+        with pytest.raises(NoEligibleModel, match="it makes text, not embeddings"):
+            await it.ask("rank", texts=("a", "b"))
+        with pytest.raises(NoEligibleModel, match="it makes text, not embeddings"):
+            await it.ask("rank", texts=("a", "b"), constraints=Constraints(force_model="acme/cheap"))
+
+
+async def test_a_caller_who_forces_a_chat_model_gets_its_words(tmp_path: Path) -> None:
+    async with house(tmp_path, models=(CHEAP, VECTORS)) as it:
+        record = await it.ask(TO_EMBED, constraints=Constraints(force_model="acme/cheap"))
+
+    assert record.text == "Paris."
+
+
+async def test_a_task_for_an_embedding_model_that_lists_nothing_is_answered_in_words(tmp_path: Path) -> None:
+    async with house(tmp_path, models=(CHEAP, VECTORS)) as it:
+        record = await it.ask("Generate embeddings of our product catalogue and find near-duplicates")
+
+    assert record.text == "Paris."
+    assert any("lists no texts" in notice for notice in record.notices)
+
+
+async def test_an_embedding_model_that_is_down_hands_over_to_the_next(tmp_path: Path) -> None:
+    second = VECTORS.model_copy(update={"model_id": "zeta/vectors", "provider": "zeta", "api_model_id": "vectors"})
+    down = ProviderUnavailable("busy", provider="acme", model_id="acme/vectors")
+    async with house(tmp_path, FakeProvider({"acme/vectors": down}), models=(CHEAP, VECTORS, second)) as it:
+        record = await it.ask(TO_EMBED)
+
+    assert record.model_used == "zeta/vectors"
+    assert [attempt.outcome for attempt in record.attempts] == ["failed", "answered"]
+
+
+async def test_an_empty_text_is_refused(tmp_path: Path) -> None:
+    async with house(tmp_path, models=(CHEAP, VECTORS)) as it:
+        with pytest.raises(InvalidTask, match="one of texts is empty"):
+            await it.ask("rank", texts=("a", " "))

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible provider on loopback: answers "Paris.", fails or hangs, and keeps what it was sent."""
+"""An OpenAI-compatible provider on loopback: answers "Paris." or with vectors, fails or hangs, and keeps what it was sent."""
 
 from __future__ import annotations
 
@@ -66,6 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._begin("application/json", self._upstream.status)
             said = f"busy; you are {headers.get('authorization')} {headers.get('x-api-key')} {headers.get('x-goog-api-key')}"
             self.wfile.write(json.dumps({"error": {"message": said}}).encode())
+        elif self.path.endswith("/embeddings"):
+            self._embed(body["input"])
         else:
             self._answer()
         self.close_connection = True
@@ -94,6 +96,13 @@ class _Handler(BaseHTTPRequestHandler):
             chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", **part}
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
         self.wfile.write(b"data: [DONE]\n\n")
+
+    def _embed(self, texts: list[str]) -> None:
+        """Vectors of two dimensions: how long a text is, and how many spaces it has."""
+        self._begin("application/json")
+        rows = [{"index": place, "embedding": [len(text), text.count(" ")]} for place, text in enumerate(texts)]
+        usage = {"prompt_tokens": 20, "total_tokens": 20}
+        self.wfile.write(json.dumps({"object": "list", "data": rows, "model": "m", "usage": usage}).encode())
 
     def _hang(self) -> None:
         self._begin("text/event-stream")

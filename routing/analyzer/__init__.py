@@ -44,12 +44,31 @@ class RulesAnalyzer:
         from routing.analyzer.rules import analysis_of, classify  # noqa: PLC0415 - imported above, in a thread
 
         schema = task.response_schema is not None
-        found = classify(task.prompt, system=task.system or "", tools=task.tools, schema=schema)
+        found = classify(task.prompt, system=task.system or "", tools=task.tools or (), schema=schema)
+        if task.texts:
+            return await self._of_texts(task, analysis_of(task, found, TokenCount(tokens=0, exact=True)))
         history = task.history or ()
         total = await self._count((*history, Message(role="user", content=task.prompt)), task.system or "")
         droppable = (await self._count(history, "")).tokens if history else 0
         analysis = replace(analysis_of(task, found, total), history_tokens=min(droppable, total.tokens))
         return _with_images(analysis, len(task.images)) if task.images else analysis
+
+    async def _of_texts(self, task: Task, analysis: TaskAnalysis) -> TaskAnalysis:
+        """Texts to embed were handed over: that is what the task is, whatever its prompt sounds like."""
+        counts = [self._counter.count(text) for text in task.texts]
+        return replace(
+            analysis,
+            category="embedding",
+            confidence=1.0,
+            estimated_input_tokens=sum(count.tokens for count in counts),
+            estimated_output_tokens=0,
+            input_tokens_exact=all(count.exact for count in counts),
+            longest_text_tokens=max(count.tokens for count in counts),
+            requires_long_context=False,
+            requires_tool_use=False,
+            math_heavy=False,
+            reasoning=f"{len(task.texts)} texts to embed",
+        )
 
     async def _count(self, messages: Sequence[Message], system: str) -> TokenCount:
         if len(system) + sum(len(message.content) for message in messages) < _COUNT_IN_THREAD_CHARS:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from routing.analyzer.effort import Demands, complexity_of, constraints_listed, output_tokens, questions_asked
 from routing.analyzer.language import language_of
 from routing.analyzer.lexicon import Cue, Trait
+from routing.analyzer.named_tools import tools_named
 from routing.analyzer.reading import Reading, read
 from routing.analyzer.sensitive import sensitive_in
 from routing.analyzer.signals import Signal, signals_in, weight_of_length
@@ -46,6 +47,7 @@ PLACE_SHARE: Mapping[Place, float] = {Place.OPENS_SENTENCE: 1.0, Place.OPENS_CLA
 REPEAT_BONUS = 0.3
 MOST_REPEATS = 3
 TOOLS_WANTED = 0.8
+TOOL_NAMED = 3.0
 SCHEMA_WANTED = 0.7
 
 _SYSTEM_CHARS = 1_500
@@ -75,11 +77,18 @@ class Classification:
     because: tuple[str, ...]
     reading: Reading
     demands: Demands
+    tools_named: tuple[str, ...]
+
+
+_LOOKING = ("web_search", "memory_search")
+"""Every category has these; a prompt that names another tool wants something done."""
 
 
 def classify(prompt: str, *, system: str = "", tools: Iterable[str] = (), schema: bool = False) -> Classification:
     """Tell the category and complexity of a prompt. Pure; takes the same time however long the prompt is."""
     reading = read(prompt)
+    named = tools_named(reading.asked)
+    acting = [name for name in named if name not in _LOOKING]
     words = LEXICON.find(reading.asked)
     context = LEXICON.find(system[:_SYSTEM_CHARS])
     signals = tuple(signals_in(reading))
@@ -90,6 +99,7 @@ def classify(prompt: str, *, system: str = "", tools: Iterable[str] = (), schema
         *_from_paste(reading),
         *(_faint(found, SYSTEM_SHARE, "the system prompt") for found in context.values()),
         *_from_wishes(tools, schema=schema, greeting=greeting),
+        *([Evidence(label=f"asks for {acting[0]}", weights={"agentic_tool_use": TOOL_NAMED})] if acting else []),
     ]
     shares = shares_of(evidence)
     category = max(CATEGORIES, key=shares.__getitem__)
@@ -107,6 +117,7 @@ def classify(prompt: str, *, system: str = "", tools: Iterable[str] = (), schema
         because=_strongest(evidence, category),
         reading=reading,
         demands=demands,
+        tools_named=named,
     )
 
 
@@ -138,6 +149,7 @@ def analysis_of(task: Task, found: Classification, tokens: TokenCount) -> TaskAn
         input_tokens_exact=tokens.exact,
         requires_long_context=tokens.tokens > LONG_CONTEXT_TOKENS,
         requires_tool_use=_needs_tools(found),
+        tools_named=found.tools_named,
         requires_vision="vision" in found.traits,
         math_heavy=_math_heavy(found.category, found.traits),
         pattern=found.pattern,
@@ -156,7 +168,7 @@ def _math_heavy(category: Category, traits: frozenset[Trait]) -> bool:
 def _needs_tools(found: Classification) -> bool:
     """What changes daily has to be looked up, except by those who only write code or label text about it."""
     live = "live" in found.traits and found.category not in TIMELESS
-    return live or found.category == "agentic_tool_use"
+    return live or found.category == "agentic_tool_use" or bool(found.tools_named)
 
 
 def _from_words(found: Found) -> Evidence:

@@ -167,7 +167,7 @@ class DispatchEngine:
     async def _attempt(self, request: ModelRequest, model: Model, dispatch: Dispatch) -> Answer:
         catalog, on_progress = dispatch.catalog, dispatch.on_progress
         row = catalog.registry.providers[model.provider]
-        provider = await self.providers.get(model.provider, catalog.access[model.provider], on_progress)
+        provider = await self.providers.get(model.provider, catalog.access[model.provider], on_progress, model.kind)
         target = _target(model, row, dispatch)
         gate = self._gate(row)
         async with gate.entered(target, dispatch.analysis.estimated_input_tokens):
@@ -205,6 +205,8 @@ class DispatchEngine:
                 if text:
                     await self._heard(text, call, on_progress)
 
+            if request.texts:
+                return await provider.embed(request, target)
             return await provider.send(request, target, on_text)
         waited = anyio.current_time() - begun
         raise ProviderTimeout(
@@ -239,9 +241,11 @@ class DispatchEngine:
             return response.usage
         if response is None and not call.text:
             return NO_USAGE
+        tokenizer = call.model.tokenizer
+        texts = sum(self.counter.count(text, tokenizer).tokens for text in request.texts)
         return Usage(
-            input_tokens=self.counter.count_messages(request.messages, request.system).tokens,
-            output_tokens=self.counter.count("".join(call.text), call.model.tokenizer).tokens,
+            input_tokens=texts or self.counter.count_messages(request.messages, request.system).tokens,
+            output_tokens=self.counter.count("".join(call.text), tokenizer).tokens,
             estimated=True,
         )
 

@@ -17,6 +17,7 @@ import anyio
 from routing.types import (
     Answer,
     Conversation,
+    Image,
     Message,
     ModelRequest,
     OnProgress,
@@ -45,6 +46,9 @@ class NoTools:
         """No tools."""
         return {}
 
+    async def look(self) -> None:
+        """Nothing to see."""
+
     async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:  # noqa: ARG002 - the Protocol's signature
         """Refuse."""
         return ToolOutcome(text=f"there is no tool {name!r}", is_error=True)
@@ -62,16 +66,18 @@ class ToolLoop:
     async def converse(self, request: ModelRequest, ask: Ask, on_progress: OnProgress) -> Conversation:
         """Ask until the model answers without a call. Raises what ``ask`` raises."""
         used: list[ToolUse] = []
+        images: list[Image] = []
         for _ in range(self.most_rounds):
             answer = await ask(request)
             calls = answer.response.tool_calls
             if not calls:
-                return Conversation(answer=answer, tools=tuple(used))
+                return Conversation(answer=answer, tools=tuple(used), images=tuple(images))
             outcomes = await self._run_all(calls, request, on_progress, used)
+            images += [image for outcome in outcomes for image in outcome.images]
             request = replace(request, messages=(*request.messages, *_turn(answer, outcomes)))
         last_word = Message(role="user", content=_OUT_OF_ROUNDS)
         answer = await ask(replace(request, messages=(*request.messages, last_word), tools_forbidden=True))
-        return Conversation(answer=answer, tools=tuple(used))
+        return Conversation(answer=answer, tools=tuple(used), images=tuple(images))
 
     async def _run_all(
         self, calls: Sequence[ToolCall], request: ModelRequest, on_progress: OnProgress, used: list[ToolUse]
@@ -84,7 +90,14 @@ class ToolLoop:
             started = self.clock()
             outcomes[place] = outcome = _cut(await self._run(call, request))
             took = round(1000 * (self.clock() - started))
-            used.append(ToolUse(name=call.name, is_error=outcome.is_error, latency_ms=took))
+            used.append(
+                ToolUse(
+                    name=call.name,
+                    is_error=outcome.is_error,
+                    latency_ms=took,
+                    cost_microusd=outcome.cost_microusd,
+                )
+            )
 
         async with anyio.create_task_group() as group:
             for place, call in enumerate(calls):

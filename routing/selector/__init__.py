@@ -87,7 +87,7 @@ class Selector:
         return _Choice(ranked=ranked, reasoning=f"{_why_ranked_first(best, needs, tier)}{_matrix_miss(named, usual)}")
 
     def _is_uncertain(self, needs: Requirements) -> bool:
-        return needs.analysis.confidence < self.confidence_threshold
+        return not needs.task.texts and needs.analysis.confidence < self.confidence_threshold
 
     def _required_tier(self, needs: Requirements) -> int:
         """The weakest tier that is good enough: a number from 1 (strongest) to 4."""

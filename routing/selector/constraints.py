@@ -32,6 +32,11 @@ class Requirements:
     def constraints(self) -> Constraints:
         return self.task.constraints
 
+    @property
+    def wants_tools(self) -> bool:
+        """Whether the task needs tools, and the caller did not forbid them."""
+        return self.task.tools is None and self.analysis.requires_tool_use and not self.task.texts
+
 
 def expected_output_tokens(model: Model, needs: Requirements) -> int:
     """Tokens the model is expected to write: the analyzer's estimate within the caller's and the model's bounds."""
@@ -75,7 +80,9 @@ def _not_configured(model: Model, needs: Requirements) -> str | None:
     return f"{model.provider} is not configured: {needs.catalog.how_to_configure(model.provider)}"
 
 
-def _wrong_kind(model: Model, _: Requirements) -> str | None:
+def _wrong_kind(model: Model, needs: Requirements) -> str | None:
+    if needs.task.texts:
+        return "it makes text, not embeddings" if model.kind != "embedding" else None
     return "it makes embeddings, not text" if model.kind != "chat" else None
 
 
@@ -99,7 +106,7 @@ def _not_self_hosted(model: Model, needs: Requirements) -> str | None:
 def _lacks_capability(model: Model, needs: Requirements) -> str | None:
     if needs.task.images and not model.capabilities.vision:
         return "it cannot see images"
-    if needs.task.tools and not model.capabilities.tools:
+    if (needs.task.tools or needs.wants_tools) and not model.capabilities.tools:
         return "it cannot call tools"
     if needs.task.response_schema is not None and not model.capabilities.json_schema:
         return "it cannot be held to a JSON schema"
@@ -107,7 +114,7 @@ def _lacks_capability(model: Model, needs: Requirements) -> str | None:
 
 
 def _too_small(model: Model, needs: Requirements) -> str | None:
-    needed = needs.input_tokens + expected_output_tokens(model, needs)
+    needed = needs.analysis.longest_text_tokens or needs.input_tokens + expected_output_tokens(model, needs)
     if needed <= model.context_window:
         return None
     return f"needs {needed:,} tokens, its window holds {model.context_window:,}"

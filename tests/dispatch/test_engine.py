@@ -65,6 +65,8 @@ class Add:
 
     specs: Mapping[str, ToolSpec] = {"add": ToolSpec(name="add", description="Add.", input_schema={"type": "object"})}
 
+    async def look(self) -> None: ...
+
     async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
         return ToolOutcome(text="5")
 
@@ -82,7 +84,7 @@ class Stand:
 
     def __post_init__(self) -> None:
         self.engine = DispatchEngine(
-            providers=ProviderPool(cast("EmbeddedRuntime", None), self.provider.connect),
+            providers=ProviderPool(cast("EmbeddedRuntime", None), cast("Any", None), self.provider.connect),
             counter=TokenCounter(Path("/nowhere")),
             tool_loop=ToolLoop(toolbox=Add()),
             policy=RetryPolicy(most_retries=2, draw=lambda: 1.0),

@@ -32,6 +32,9 @@ class Wire:
         self.asked.append(request)
         return reply(self.texts.pop(0))
 
+    async def embed(self, request: ModelRequest, target: Target) -> ModelResponse:
+        return ModelResponse(text="", finish_reason="stop", usage=None, vectors=((1.0,),))
+
     async def check(self, target: Target) -> None:
         self.texts.append(target.provider)
 

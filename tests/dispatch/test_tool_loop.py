@@ -46,6 +46,8 @@ class Box:
         self.running = 0
         self.most_running = 0
 
+    async def look(self) -> None: ...
+
     async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
         self.ran.append((name, arguments))
         self.running += 1

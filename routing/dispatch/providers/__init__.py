@@ -6,6 +6,7 @@
     compatible.py   Chat Completions, for every server that speaks it
     openai_sdk.py   what the two adapters over the openai SDK have in common
     local.py        round one of them: tool calls of a small model that writes them as text
+    vectors.py      embeddings made in this process
     this page       which adapter speaks a provider's protocol, and the embedded server behind one of them
 
 An adapter's module imports its vendor's SDK, so it is imported in a worker thread when the first call needs it.
@@ -14,7 +15,7 @@ An adapter's module imports its vendor's SDK, so it is imported in a worker thre
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 import anyio
@@ -22,7 +23,9 @@ import anyio.to_thread
 import httpx2 as httpx
 
 from routing.dispatch.providers.local import Local
+from routing.dispatch.providers.vectors import Embedder, Vectors
 from routing.embedded.runtime import EmbeddedRuntime
+from routing.registry import ModelKind
 from routing.types import Access, OnProgress, Provider
 
 _ADAPTERS: Mapping[str, tuple[str, str]] = {
@@ -33,6 +36,8 @@ _ADAPTERS: Mapping[str, tuple[str, str]] = {
     "embedded": ("routing.dispatch.providers.compatible", "Compatible"),
 }
 Connect = Callable[[Access], Provider]
+EmbedderSource = Callable[[OnProgress], Awaitable[Embedder]]
+"""Gives the embedder of this machine, once its weights are here."""
 
 
 def connect(access: Access) -> Provider:
@@ -52,19 +57,24 @@ def one_call_each() -> httpx.AsyncBaseTransport:
 class ProviderPool:
     """The adapters in use, one per provider and address. ``connect`` is replaced in tests."""
 
-    def __init__(self, runtime: EmbeddedRuntime, connect: Connect = connect) -> None:
+    def __init__(self, runtime: EmbeddedRuntime, embedder: EmbedderSource, connect: Connect = connect) -> None:
         self._runtime = runtime
+        self._embedder = embedder
         self._connect = connect
         self._open: dict[tuple[str, Access], Provider] = {}
         self._opening = anyio.Lock()
 
-    async def get(self, provider_id: str, access: Access, on_progress: OnProgress) -> Provider:
-        """The adapter for a provider; starts the embedded model's server where that is the provider.
+    async def get(
+        self, provider_id: str, access: Access, on_progress: OnProgress, kind: ModelKind = "chat"
+    ) -> Provider:
+        """The adapter for a provider's models of a kind; starts the embedded model's server where that is the provider.
 
         Raises:
             AssetError: the embedded model can be neither found nor fetched, or does not start.
 
         """
+        if access.protocol == "embedded" and kind == "embedding":
+            return Vectors(await self._embedder(on_progress))
         if access.protocol == "embedded":
             base_url = await self._runtime.base_url(on_progress)
             access = replace(access, base_url=base_url, api_key=self._runtime.api_key)

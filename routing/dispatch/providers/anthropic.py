@@ -32,7 +32,7 @@ from anthropic.types import (
 from anthropic.types import Usage as WireUsage
 
 from routing.dispatch.faults import WRONG_SHAPE, broken_off, fault, headroom, transport_fault
-from routing.errors import ProviderError
+from routing.errors import ProviderError, ProviderRejected
 from routing.types import (
     Access,
     Effort,
@@ -104,6 +104,10 @@ class Anthropic:
                 return replace(response_of(reply, target), headroom=headroom(stream.response.headers))
         except (anthropic.APIError, httpx.HTTPError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
+
+    async def embed(self, request: ModelRequest, target: Target) -> ModelResponse:  # noqa: ARG002 - the Protocol's signature
+        """Refuse: the vendor makes no embeddings."""
+        raise ProviderRejected("Anthropic makes no embeddings", provider=target.provider, model_id=target.model_id)
 
     async def check(self, target: Target) -> None:
         """Ask for the list of models, which costs nothing. Raises as `send` does."""

@@ -17,7 +17,7 @@ from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
 from routing.dispatch.faults import WRONG_SHAPE, broken_off, headroom
-from routing.dispatch.providers.openai_sdk import error_of, is_closed
+from routing.dispatch.providers.openai_sdk import embedded, error_of, is_closed
 from routing.types import (
     Access,
     FinishReason,
@@ -85,6 +85,10 @@ class Compatible:
                 return replace(response_of(reply, target), headroom=headroom(stream.response.headers))
         except (openai.APIError, httpx.HTTPError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
+
+    async def embed(self, request: ModelRequest, target: Target) -> ModelResponse:
+        """Make vectors of the request's texts. Raises as `send` does."""
+        return await embedded(self._client, request, target, self._key)
 
     async def check(self, target: Target) -> None:
         """Ask for the list of models, which costs nothing. Raises as `send` does."""

@@ -46,6 +46,8 @@ _LEVELS: Mapping[Effort, types.ThinkingLevel] = {
 """Low is the least that every model with levels takes."""
 _BUDGETS: Mapping[Effort, int] = {"none": 0, "low": 1_024, "medium": 8_192, "high": 24_576}
 """Tokens of thoughts."""
+_MOST_TEXTS = 100
+"""As many texts as one call embeds."""
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
@@ -111,6 +113,24 @@ class Google:
         except (errors.APIError, httpx.HTTPError, StreamedError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
 
+    async def embed(self, request: ModelRequest, target: Target) -> ModelResponse:
+        """Make vectors of the request's texts (https://ai.google.dev/api/embeddings). Raises as `send` does."""
+        replies: list[types.EmbedContentResponse] = []
+        try:
+            for start in range(0, len(request.texts), _MOST_TEXTS):
+                texts = request.texts[start : start + _MOST_TEXTS]
+                async with AsyncExitStack() as upstream:
+                    _UPSTREAM.set(upstream)
+                    contents = [types.Content(parts=[types.Part(text=text)]) for text in texts]
+                    replies.append(
+                        await self._client.aio.models.embed_content(  # pyright: ignore[reportUnknownMemberType] - PIL
+                            model=target.api_model_id, contents=list[types.ContentUnion](contents)
+                        )
+                    )
+            return vectors_of(replies, len(request.texts))
+        except (errors.APIError, httpx.HTTPError, *WRONG_SHAPE) as error:
+            raise error_of(error, target, self._key) from error
+
     async def check(self, target: Target) -> None:
         """Ask for the list of models, which costs nothing. Raises as `send` does."""
         try:
@@ -134,6 +154,18 @@ async def _bound(request: httpx.Request) -> None:
 async def _close_in_the_end(response: httpx.Response) -> None:
     """The SDK's generators leave the stream of a cancelled call to the garbage collector, and the model goes on writing."""
     _UPSTREAM.get().push_async_callback(response.aclose)
+
+
+def vectors_of(replies: Sequence[types.EmbedContentResponse], expected: int) -> ModelResponse:
+    """The vectors in the order of the texts, and their tokens where the replies tell them."""
+    rows = [row for reply in replies for row in reply.embeddings or ()]
+    vectors = tuple(tuple(row.values) for row in rows if row.values)
+    if len(vectors) != expected:
+        raise ValueError(f"{len(vectors)} vectors came for {expected} texts")
+    counted = [reply.usage_metadata.prompt_token_count for reply in replies if reply.usage_metadata]
+    told = [tokens for tokens in counted if tokens is not None]
+    usage = Usage(input_tokens=sum(told), output_tokens=0) if len(told) == len(replies) else None
+    return ModelResponse(text="", finish_reason="stop", usage=usage, vectors=vectors)
 
 
 def body_of(request: ModelRequest, target: Target) -> types.GenerateContentConfig:

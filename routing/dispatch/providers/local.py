@@ -38,6 +38,10 @@ class Local:
         answer = replace(request, tools_forbidden=True)  # it has that result already, and would ask for it for ever
         return response_of(await self._wire.send(asked_of(answer), target, on_text), answer)
 
+    async def embed(self, request: ModelRequest, target: Target) -> ModelResponse:
+        """Ask the wire. Raises what its adapter raises."""
+        return await self._wire.embed(request, target)
+
     async def check(self, target: Target) -> None:
         """Ask the wire. Raises what its adapter raises."""
         await self._wire.check(target)

@@ -28,7 +28,7 @@ from openai.types.responses import (
 )
 
 from routing.dispatch.faults import WRONG_SHAPE, StreamedError, broken_off, headroom
-from routing.dispatch.providers.openai_sdk import error_of, is_closed
+from routing.dispatch.providers.openai_sdk import embedded, error_of, is_closed
 from routing.types import (
     Access,
     FinishReason,
@@ -89,6 +89,10 @@ class OpenAI:
                 return replace(response_of(reply, target), headroom=headroom(stream.response.headers))
         except (openai.APIError, httpx.HTTPError, StreamedError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
+
+    async def embed(self, request: ModelRequest, target: Target) -> ModelResponse:
+        """Make vectors of the request's texts. Raises as `send` does."""
+        return await embedded(self._client, request, target, self._key)
 
     async def check(self, target: Target) -> None:
         """Ask for the list of models, which costs nothing. Raises as `send` does."""

@@ -1,6 +1,7 @@
-"""What the two adapters over the openai SDK have in common: the mapping of its errors, and what its strict mode takes.
+"""What the two adapters over the openai SDK have in common: embeddings, the mapping of errors, and what strict mode takes.
 
-https://platform.openai.com/docs/guides/error-codes, https://platform.openai.com/docs/guides/structured-outputs
+https://platform.openai.com/docs/api-reference/embeddings, https://platform.openai.com/docs/guides/error-codes,
+https://platform.openai.com/docs/guides/structured-outputs
 """
 
 from __future__ import annotations
@@ -8,11 +9,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
+import httpx2 as httpx
 import openai
+from openai.types import CreateEmbeddingResponse
 
-from routing.dispatch.faults import StreamedError, fault, transport_fault
+from routing.dispatch.faults import WRONG_SHAPE, StreamedError, fault, transport_fault
 from routing.errors import ProviderError
-from routing.types import Target
+from routing.types import ModelRequest, ModelResponse, Target, Usage
+
+
+async def embedded(client: openai.AsyncOpenAI, request: ModelRequest, target: Target, key: str | None) -> ModelResponse:
+    """Ask POST {base_url}/embeddings for the vectors of the request's texts.
+
+    Raises:
+        ProviderError: whatever went wrong, as one of its subclasses.
+
+    """
+    body = {"model": target.api_model_id, "input": list(request.texts), "encoding_format": "float"}
+    try:
+        reply = await client.post("/embeddings", body=body, cast_to=CreateEmbeddingResponse)
+        return _vectors_of(reply, len(request.texts))
+    except (openai.APIError, httpx.HTTPError, *WRONG_SHAPE) as error:
+        raise error_of(error, target, key) from error
+
+
+def _vectors_of(reply: CreateEmbeddingResponse, expected: int) -> ModelResponse:
+    rows = {row.index: tuple(map(float, row.embedding)) for row in reply.data}
+    vectors = tuple(rows[index] for index in range(expected))
+    usage: object = getattr(reply, "usage", None)  # some servers leave it out
+    tokens: object = getattr(usage, "prompt_tokens", None)
+    return ModelResponse(
+        text="",
+        finish_reason="stop",
+        usage=Usage(input_tokens=tokens, output_tokens=0) if isinstance(tokens, int) else None,
+        vectors=vectors,
+    )
 
 
 def error_of(error: Exception, target: Target, key: str | None) -> ProviderError:
