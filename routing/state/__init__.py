@@ -1,13 +1,19 @@
 """What is kept between calls, behind one interface.
 
     Store         the rooms, each an attribute
-      .ledger     every route and its attempts, for the bill and the reports    kept for good
+      .ledger     every route and its attempts, for the bill and the reports    kept for good, or for as many days as asked
+      .reports    sums of the ledger by hour and day                            the days for good, the hours for three days
+      .feedback   how good a caller found an answer                             kept for good; its note as long as its route
       .sessions   the messages of a conversation                                kept until they have rested for the TTL
+      .memories   what a caller wants to find again, by meaning and by word     kept until deleted, or for a TTL of its own
+      .budgets    what has been spent of each budget, and what is reserved      kept until its hour, month or session is past
 
     sqlite.py            the embedded default: one file in the home folder
-      sqlite_ledger.py, sqlite_sessions.py    its rooms
+      sqlite_ledger.py, sqlite_reports.py, sqlite_sessions.py, sqlite_memories.py, sqlite_budgets.py    its rooms
       database.py        the file; knows nothing of what is kept
       migrations.py      the tables, as numbered steps
+    words.py             the words of a text, in scripts with and without spaces
+    vectors.py           the vectors of a caller's memories, and what is nearest; imported where there are any
     handles.py           how ids are made
 
 Everything belongs to the caller who made it. Somebody else's handle, an expired one and one that never was get the same
@@ -21,25 +27,86 @@ Any Python string can be kept, lone surrogates and NUL included. Times are secon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from routing.errors import InvalidTask
 from routing.state.handles import new_handle
-from routing.types import Message, MessageRole, RouteRecord
+from routing.types import Message, MessageRole, RouteRecord, ToolUse
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
+    "ALIKE",
+    "LEASE_SECONDS",
+    "LOW_SCORE",
+    "MOST_KEY_CHARS",
+    "MOST_MEMORIES",
+    "MOST_MEMORIES_AT_ONCE",
+    "MOST_MEMORY_BYTES",
+    "MOST_METADATA_BYTES",
+    "MOST_SOURCE_CHARS",
+    "MOST_TTL_SECONDS",
+    "NO_SUCH_MEMORY",
     "NO_SUCH_ROUTE",
     "NO_SUCH_SESSION",
+    "Allowance",
+    "AttemptSums",
+    "BudgetPeriod",
+    "Budgets",
+    "Embedder",
+    "Feedback",
+    "LatencyCount",
     "Ledger",
+    "LedgerLine",
+    "LedgerPage",
     "LedgerTotals",
+    "Likeness",
+    "Memories",
+    "Memory",
+    "MemoryHit",
+    "MemoryPage",
+    "MemorySearch",
     "ModelHealth",
+    "NewMemory",
+    "Reports",
+    "Reservation",
+    "RouteSums",
+    "ScoreSums",
+    "SearchMode",
     "Sessions",
+    "Span",
+    "Standing",
     "Store",
+    "StoredMemory",
+    "ToolSpend",
+    "TrackRecord",
+    "UsageSums",
+    "check_filter",
+    "check_memories",
     "first_kept",
     "new_handle",
 ]
 
+MOST_MEMORIES = 100_000
+"""What a caller may keep: as many as are searched exactly within a few milliseconds."""
+
+MOST_MEMORIES_AT_ONCE = 1_000
+MOST_MEMORY_BYTES = 32_768
+MOST_METADATA_BYTES = 16_384
+MOST_KEY_CHARS = 256
+MOST_SOURCE_CHARS = 1_024
+MOST_TTL_SECONDS = 10 * 366 * 86_400
+
+ALIKE = 0.95
+"""Cosine from which two memories are told to say the same."""
+
+NO_SUCH_MEMORY = "there is no such memory; it may have expired, or be deleted already. memory_list shows what there is."
 NO_SUCH_ROUTE = "there is no route of that id. Use the route_id that came with an answer."
 NO_SUCH_SESSION = (
     "there is no session of that id; it may have expired. Leave session_id out to start a new one, and use the session_id "
@@ -49,7 +116,7 @@ NO_SUCH_SESSION = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerTotals:
-    """Sums over a caller's routes. Tokens and cost are sums over all attempts, failed ones included.
+    """Sums over a caller's routes. Tokens and cost are sums over all attempts, failed ones included, the cost also over tools.
 
     ``cost_microusd`` leaves out the ``unpriced_attempts``, whose cost is unknown; ``baseline_microusd`` leaves out the
     routes that have no baseline.
@@ -84,6 +151,119 @@ class ModelHealth:
     last_attempt_at: float
 
 
+SearchMode = Literal["hybrid", "meaning", "word"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMemory:
+    """What is to be remembered. With a ``key`` it takes the place of the caller's memory of that key.
+
+    ``metadata`` is what JSON can hold, by names of letters, digits, ``_``, ``-`` and ``.``; ``source`` says where the text is
+    from; ``ttl_seconds`` is how long it is kept, for good where it is ``None``.
+    """
+
+    text: str
+    key: str | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    source: str | None = None
+    ttl_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """A memory as it is kept. ``updated_at`` is when it was stored last; ``expires_at`` is ``None`` where it is for good."""
+
+    memory_id: str
+    text: str
+    key: str | None
+    metadata: Mapping[str, object]
+    source: str | None
+    created_at: float
+    updated_at: float
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likeness:
+    """A memory that was there before and says about the same; ``similarity`` is the cosine, from `ALIKE` to 1."""
+
+    memory_id: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMemory:
+    """What became of a `NewMemory`. ``created`` is false where it took the place of one with its key.
+
+    While it is not ``embedded`` it is found by word only, and ``duplicates`` are not known; the store sees to it.
+    """
+
+    memory_id: str
+    created: bool
+    embedded: bool
+    duplicates: tuple[Likeness, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryHit:
+    """A memory that was found. ``score`` is between 0 and 1, and 1 for the best by all that was asked for.
+
+    ``similarity`` is the cosine with the query, ``None`` where it is not among the nearest by meaning.
+    """
+
+    memory: Memory
+    score: float
+    similarity: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySearch:
+    """What was found, the best first. ``by_meaning`` is false where no embedder was at hand.
+
+    ``pending`` is how many of the caller's memories have no vector of this embedder yet, and so are found by word only.
+    """
+
+    hits: tuple[MemoryHit, ...]
+    by_meaning: bool
+    pending: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPage:
+    """Some of ``total`` memories, the one stored last first. ``cursor`` asks for the next page, ``None`` on the last one."""
+
+    memories: tuple[Memory, ...]
+    total: int
+    cursor: str | None
+
+
+class Embedder(Protocol):
+    """What turns texts into vectors whose scalar product says how near their meanings are."""
+
+    @property
+    def name(self) -> str:
+        """What the vectors depend on, version included: those of another name are made anew."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """How long a vector is."""
+        ...
+
+    def available(self) -> bool:
+        """Whether it is ready, or will be as soon as it is asked; cheap."""
+        ...
+
+    async def embed(self, texts: Sequence[str], *, purpose: Literal["query", "passage"]) -> NDArray[np.float32]:
+        """One vector of length 1 for each text. It can be cancelled.
+
+        Raises:
+            AssetError: it is not available after all.
+
+        """
+        ...
+
+
 class Ledger(Protocol):
     """The book of routes. Neither the prompt nor the answer is kept: of the one its hash, of the other nothing."""
 
@@ -91,8 +271,12 @@ class Ledger(Protocol):
         """Write a route and its attempts, all or nothing. A route is written once."""
         ...
 
+    async def record_tool(self, caller: str, use: ToolUse, started_at: float) -> None:
+        """Write a call of a paid tool that a host made itself; those of a route come with the route."""
+        ...
+
     async def route(self, route_id: str, caller: str) -> RouteRecord:
-        """Return a route as it was recorded, but for ``text``, which is empty.
+        """Return a route as it was recorded, but for ``text``, ``images`` and ``embeddings``, which are empty.
 
         Raises:
             UnknownHandle: this caller has no such route.
@@ -113,6 +297,205 @@ class Ledger(Protocol):
 
         Meant for the last hours or days: it reads each of these attempts.
         """
+        ...
+
+
+Span = Literal[3600, 86400]
+"""Seconds in an hour and in a day: what sums are kept by."""
+
+LOW_SCORE = 0.7
+"""An answer that was scored below this was not good enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSums:
+    """Sums over the routes that began in one hour or day, at ``start``, and were answered by one model, in one category.
+
+    ``fallbacks`` were answered by another model than the one chosen first. ``saved_microusd`` is the baseline less all
+    attempts and tools; a route that did not end well saved the opposite of what it cost. It leaves out the ``uncompared``,
+    whose cost or baseline is unknown, as ``baseline_microusd`` does. ``losing`` routes saved less than nothing:
+    ``lost_microusd`` in all. ``task_tokens`` is what the caller wrote: system prompt and prompt.
+    """
+
+    start: int
+    model_id: str | None
+    category: str | None
+    routes: int
+    completed: int
+    failed: int
+    cancelled: int
+    fallbacks: int
+    tools_microusd: int
+    baseline_microusd: int
+    saved_microusd: int
+    losing: int
+    lost_microusd: int
+    uncompared: int
+    task_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSums:
+    """Sums over the attempts of routes that began in one hour or day, at ``start``, by model, provider and category.
+
+    ``cost_microusd`` leaves out the ``unpriced``. Token counts are `Usage`'s; ``answer_tokens`` is what a caller got to read.
+    """
+
+    start: int
+    model_id: str
+    provider: str
+    category: str | None
+    attempts: int
+    answered: int
+    failed: int
+    cancelled: int
+    unpriced: int
+    cost_microusd: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    answer_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyCount:
+    """How often something took that long, to two significant digits (exact below 100 ms).
+
+    ``route`` is from task to answer, by category; ``attempt`` one upstream call and ``first_token`` its beginning, by model.
+    """
+
+    measure: Literal["route", "attempt", "first_token"]
+    subject: str | None
+    latency_ms: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreSums:
+    """Feedback on the answers of one model in one category; ``low`` ones are below `LOW_SCORE`."""
+
+    model_id: str | None
+    category: str | None
+    scored: int
+    low: int
+    total: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackRecord:
+    """How a model did before the time that is reported on, feedback included."""
+
+    model_id: str | None
+    answered: int
+    failed: int
+    scored: int
+    low: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpend:
+    """What the tools that the caller called itself cost in one hour or day."""
+
+    start: int
+    cost_microusd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageSums:
+    """What there is to report on a stretch of time, all as of one moment. ``first_at`` begins the caller's first day."""
+
+    routes: tuple[RouteSums, ...]
+    attempts: tuple[AttemptSums, ...]
+    latencies: tuple[LatencyCount, ...]
+    scores: tuple[ScoreSums, ...]
+    before: tuple[TrackRecord, ...]
+    own_tools: tuple[ToolSpend, ...]
+    first_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerLine:
+    """An attempt with its route, for export; a route without attempts is one line whose ``position`` is ``None``."""
+
+    route_id: str
+    session_id: str
+    started_at: float
+    outcome: str
+    error: str | None
+    category: str | None
+    complexity: int | None
+    confidence: float | None
+    analyzer: str | None
+    chosen_model: str | None
+    reasoning: str | None
+    model_used: str | None
+    latency_ms: int
+    tools: str | None
+    tools_microusd: int
+    cost_microusd: int | None
+    baseline_model: str | None
+    baseline_microusd: int | None
+    score: float | None
+    note: str | None
+    position: int | None
+    model_id: str | None
+    provider: str | None
+    attempt_outcome: str | None
+    attempt_error: str | None
+    attempt_started_at: float | None
+    attempt_latency_ms: int | None
+    first_token_ms: int | None
+    finish_reason: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+    estimated: bool | None
+    attempt_microusd: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerPage:
+    """Some lines, oldest route first. ``after`` asks for the next page, ``None`` on the last one."""
+
+    lines: tuple[LedgerLine, ...]
+    after: int | None
+
+
+class Reports(Protocol):
+    """Sums of a caller's routes by hour and day (UTC), each route in the hour in which it started. All of them are exact."""
+
+    async def usage(self, caller: str, *, since: int | None, span: Span) -> UsageSums:
+        """Return the sums of the spans from ``since`` on, which is the beginning of one; of all where it is ``None``.
+
+        Sums by the hour reach back three days.
+        """
+        ...
+
+    async def export(
+        self, caller: str, *, since: float | None, after: int | None = None, routes: int = 1000
+    ) -> LedgerPage:
+        """Return the attempts of up to ``routes`` routes that started at ``since`` or later, in the order they were written."""
+        ...
+
+
+class Feedback(Protocol):
+    """How good callers found the answers they got."""
+
+    async def record(self, caller: str, route_id: str, score: float, note: str | None = None) -> float | None:
+        """Keep a score between 0 and 1 in place of the one before, which is returned.
+
+        Raises:
+            UnknownHandle: this caller has no such route.
+
+        """
+        ...
+
+    async def scores(self, caller: str, route_ids: Sequence[str]) -> Mapping[str, float]:
+        """Return the scores that these routes were given, by id; those without one are left out."""
         ...
 
 
@@ -161,6 +544,142 @@ class Sessions(Protocol):
         ...
 
 
+class Memories(Protocol):
+    """What callers want to find again. ``metadata`` as an argument means: only memories that have all of these values."""
+
+    async def store(self, caller: str, memories: Sequence[NewMemory]) -> tuple[StoredMemory, ...]:
+        """Keep them, all or none, and say what became of each.
+
+        They are on the disk before they are embedded, and embedding may go on after this returns.
+
+        Raises:
+            InvalidTask: one of them is empty or too large (`check_memories`), or it would be more than `MOST_MEMORIES`.
+
+        """
+        ...
+
+    async def search(
+        self,
+        caller: str,
+        query: str,
+        *,
+        limit: int = 10,
+        metadata: Mapping[str, object] | None = None,
+        mode: SearchMode = "hybrid",
+    ) -> MemorySearch:
+        """Find by meaning and by word, joined by reciprocal rank. Exact: every memory of the caller is compared.
+
+        Raises:
+            InvalidTask: the filter cannot be one.
+            ToolFailed: only ``meaning`` is asked for, and no embedder is at hand.
+
+        """
+        ...
+
+    async def list(
+        self, caller: str, *, limit: int = 20, cursor: str | None = None, metadata: Mapping[str, object] | None = None
+    ) -> MemoryPage:
+        """Return the caller's memories page by page, those stored last first.
+
+        Raises:
+            InvalidTask: the filter or the cursor cannot be one.
+
+        """
+        ...
+
+    async def delete(
+        self,
+        caller: str,
+        *,
+        memory_ids: Sequence[str] = (),
+        key: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+        everything: bool = False,
+    ) -> int:
+        """Forget those with one of the ids, or the key, or the metadata, or all; return how many there were.
+
+        Text, vector and words are overwritten on the disk before this returns.
+
+        Raises:
+            InvalidTask: not exactly one way of choosing is given.
+            UnknownHandle: this caller has none of these ids, or none of that key.
+
+        """
+        ...
+
+    async def sweep(self) -> int:
+        """Remove expired memories, whoever's they are, and return how many. The store also does so by itself."""
+        ...
+
+
+BudgetPeriod = Literal["hour", "month", "session"]
+
+LEASE_SECONDS = 90.0
+"""How long a reservation, or a job, is taken to be alive without a sign of life from its process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What may be spent in the present hour or month (UTC), or in the session that ``subject`` names."""
+
+    period: BudgetPeriod
+    cap_microusd: int
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a budget stands. ``start`` is when its hour or month began; ``resets_at`` is ``None`` where it never does."""
+
+    allowance: Allowance
+    start: int
+    spent_microusd: int
+    reserved_microusd: int
+    resets_at: float | None
+
+    @property
+    def left_microusd(self) -> int:
+        """What can still be reserved; less than nothing where a bill was higher than its reservation."""
+        return self.allowance.cap_microusd - self.spent_microusd - self.reserved_microusd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Money that is set aside. ``standings`` are those before it, of the budgets that it is booked on."""
+
+    reservation_id: str
+    microusd: int
+    standings: tuple[Standing, ...]
+
+
+class Budgets(Protocol):
+    """Money set aside before a call and booked after it. In each budget, spent + reserved never exceeds the cap.
+
+    (But for a bill that is higher than its reservation: it is booked as it is, and nothing more is granted.) A reservation
+    ends once: it is settled, or its lease of `LEASE_SECONDS` runs out because the process that renewed it is gone.
+    """
+
+    async def reserve(self, allowances: Sequence[Allowance], *, most: int, least: int) -> Reservation | Standing:
+        """Set aside up to ``most``, at least ``least``, micro-dollars in all of the budgets at once.
+
+        Where one has less than ``least`` left, nothing is set aside, and its standing is returned. A budget that is new counts
+        what the ledger has for its hour or month.
+        """
+        ...
+
+    def settle(self, reservation: Reservation, microusd: int) -> None:
+        """Book what it came to, free the rest. Does not wait: it is on the disk before any later write returns."""
+        ...
+
+    async def standings(self, allowances: Sequence[Allowance]) -> tuple[Standing, ...]:
+        """Return how these budgets stand, in their order."""
+        ...
+
+    async def sweep(self) -> int:
+        """Free reservations whose lease ran out, and return how many. Every `reserve` also does."""
+        ...
+
+
 class Store(Protocol):
     """All of it, in one place that is closed once."""
 
@@ -168,7 +687,19 @@ class Store(Protocol):
     def ledger(self) -> Ledger: ...
 
     @property
+    def reports(self) -> Reports: ...
+
+    @property
+    def feedback(self) -> Feedback: ...
+
+    @property
     def sessions(self) -> Sessions: ...
+
+    @property
+    def memories(self) -> Memories: ...
+
+    @property
+    def budgets(self) -> Budgets: ...
 
     async def aclose(self) -> None:
         """Write what has been asked for, then close. Closing twice is harmless."""
@@ -186,3 +717,64 @@ def first_kept(roles: Sequence[MessageRole], most: int) -> int:
     window = range(max(0, len(roles) - most), len(roles))
     opens = (index for index in window if (roles[index] == "user" if is_cut else roles[index] != "tool"))
     return next(opens, len(roles))
+
+
+_METADATA_NAME = re.compile(r"[\w.-]{1,64}")
+
+
+def check_memories(memories: Sequence[NewMemory]) -> None:
+    """See that each of them can be kept.
+
+    Raises:
+        InvalidTask: it says which one cannot, and why.
+
+    """
+    if not 0 < len(memories) <= MOST_MEMORIES_AT_ONCE:
+        raise InvalidTask(f"store 1 to {MOST_MEMORIES_AT_ONCE:,} memories at once; these are {len(memories):,}.")
+    keys = [memory.key for memory in memories if memory.key is not None]
+    if len(set(keys)) < len(keys):
+        raise InvalidTask("two of the memories have the same key. Give each its own, or leave it out.")
+    for number, memory in enumerate(memories, 1):
+        if problem := _problem_of(memory):
+            raise InvalidTask(f"memory {number} of {len(memories)} cannot be kept: {problem}. Nothing was stored.")
+
+
+def _problem_of(memory: NewMemory) -> str | None:
+    size = len(memory.text.encode("utf-8", "surrogatepass"))
+    ttl = memory.ttl_seconds
+    if not memory.text.strip():
+        return "its text is empty"
+    if size > MOST_MEMORY_BYTES:
+        return f"its text has {size:,} bytes, and {MOST_MEMORY_BYTES:,} are the most. Store it in parts"
+    if memory.key is not None and not 0 < len(memory.key) <= MOST_KEY_CHARS:
+        return f"its key must have 1 to {MOST_KEY_CHARS} characters"
+    if memory.source is not None and len(memory.source) > MOST_SOURCE_CHARS:
+        return f"its source has more than {MOST_SOURCE_CHARS:,} characters"
+    if ttl is not None and not 0 < ttl <= MOST_TTL_SECONDS:
+        return f"it must be kept for more than 0 seconds and at most {MOST_TTL_SECONDS:,}"
+    return _problem_of_metadata(memory.metadata)
+
+
+def _problem_of_metadata(metadata: Mapping[str, object]) -> str | None:
+    if odd := next((name for name in metadata if not _METADATA_NAME.fullmatch(name)), None):
+        return f"a name in metadata must be 1 to 64 letters, digits, _, - or ., and this is none: {odd[:64]!a}"
+    try:
+        size = len(json.dumps(metadata, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as problem:
+        return f"its metadata is not JSON: {problem}"
+    if size > MOST_METADATA_BYTES:
+        return (
+            f"its metadata has {size:,} bytes as JSON, and {MOST_METADATA_BYTES:,} are the most. Put it into the text"
+        )
+    return None
+
+
+def check_filter(metadata: Mapping[str, object] | None) -> None:
+    """See that memories can have such metadata at all.
+
+    Raises:
+        InvalidTask: they cannot.
+
+    """
+    if problem := _problem_of_metadata(metadata or {}):
+        raise InvalidTask(f"nothing can be found by this filter: {problem}.")

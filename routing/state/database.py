@@ -164,6 +164,18 @@ class Database:
         with _explaining(self._path):
             return await done
 
+    def post(self, job: Job[object], *, what: str) -> None:
+        """Queue ``job`` without waiting: it is on the disk before any later write returns. A failure is logged as ``what``."""
+        self._must_be_open()
+
+        def look_at(done: asyncio.Future[object]) -> None:
+            if not done.cancelled() and (error := done.exception()):
+                _log.error("%s: %s", what, error)
+
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        done.add_done_callback(look_at)
+        self._queue.put(_Write(job=job, done=done))
+
     async def read(self, job: Job[T]) -> T:
         """Run ``job`` in a worker thread on what was committed when it began.
 

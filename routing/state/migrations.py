@@ -83,4 +83,240 @@ CREATE TABLE messages (
 
 _TOOLS_CALLED = "ALTER TABLE routes ADD COLUMN tools TEXT NOT NULL DEFAULT '[]'"
 
-MIGRATIONS: tuple[str, ...] = (_LEDGER_AND_SESSIONS, _TOOLS_CALLED)
+_MEMORIES = """
+-- A row never changes its text: a memory that gets a new one gets a new row, whose id no row had before. So what is worked
+-- out from a text and kept by id (words, vectors, the vectors that a process holds) can never be of another text.
+CREATE TABLE memories (
+  id         INTEGER PRIMARY KEY AUTOINCREMENT,
+  memory_id  TEXT NOT NULL UNIQUE,
+  caller     TEXT NOT NULL,
+  key        TEXT,
+  text       TEXT NOT NULL,
+  metadata   TEXT NOT NULL,
+  source     TEXT,
+  created_at REAL NOT NULL,
+  updated_at REAL NOT NULL,
+  expires_at REAL
+) STRICT;
+CREATE INDEX        memories_by_caller ON memories (caller, id);
+CREATE UNIQUE INDEX memories_by_key    ON memories (caller, key)  WHERE key IS NOT NULL;
+CREATE INDEX        memories_by_expiry ON memories (expires_at)   WHERE expires_at IS NOT NULL;
+
+-- One row for each memory; embedder and vector are NULL until it is embedded. change grows with every vector that is
+-- written, so a process that has read up to one of them asks for those after it.
+CREATE TABLE memory_vectors (
+  change   INTEGER PRIMARY KEY AUTOINCREMENT,
+  id       INTEGER NOT NULL UNIQUE REFERENCES memories (id) ON DELETE CASCADE,
+  caller   TEXT    NOT NULL,
+  embedder TEXT,
+  vector   BLOB
+) STRICT;
+CREATE INDEX memory_vectors_by_caller   ON memory_vectors (caller, embedder, change);
+CREATE INDEX memory_vectors_by_embedder ON memory_vectors (embedder);
+
+-- How many vectors of a caller are gone: where that has grown, a process forgets those that it still holds.
+CREATE TABLE memory_callers (
+  caller    TEXT PRIMARY KEY,
+  forgotten INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER memory_vectors_forgotten AFTER DELETE ON memory_vectors WHEN old.vector IS NOT NULL BEGIN
+  INSERT INTO memory_callers VALUES (old.caller, 1) ON CONFLICT (caller) DO UPDATE SET forgotten = forgotten + 1;
+END;
+
+-- categories: marks are part of words, which are whole syllables in Hindi and Thai
+CREATE VIRTUAL TABLE memory_words USING fts5 (
+  words, tokenize = "unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
+);
+INSERT INTO memory_words (memory_words, rank) VALUES ('secure-delete', 1);
+"""
+
+_PAID_TOOLS = """
+-- What the tools of a route cost beside its attempts, and the calls of tools that a host made itself.
+ALTER TABLE routes ADD COLUMN tools_microusd INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE tool_calls (
+  id            INTEGER PRIMARY KEY,
+  caller        TEXT    NOT NULL,
+  name          TEXT    NOT NULL,
+  started_at    REAL    NOT NULL,
+  latency_ms    INTEGER NOT NULL,
+  is_error      INTEGER NOT NULL,
+  cost_microusd INTEGER NOT NULL
+) STRICT;
+CREATE INDEX tool_calls_by_time ON tool_calls (caller, started_at, cost_microusd);
+"""
+
+# Sums of the ledger for reports, which triggers keep in the transaction that writes a route: by hour (3600) and by day
+# (86400), from the hour or day in which the route started, in UTC. '' is no model, or no category. A latency is kept to two
+# significant digits, exact below 100 ms, so its percentiles are those of the ledger to two digits. The views say what is
+# summed, for the routes of the past and for each new one.
+
+
+def _two_digits(milliseconds: str) -> str:
+    steps = "".join(
+        f" WHEN {milliseconds} < {unit * 100} THEN ({milliseconds} + {unit // 2}) / {unit} * {unit}"
+        for unit in (10, 100, 1_000, 10_000)
+    )
+    return f"CASE WHEN {milliseconds} < 100 THEN {milliseconds}{steps} ELSE {milliseconds} / 100000 * 100000 END"
+
+
+def _summed(table: str, keys: tuple[str, ...], sums: tuple[str, ...], figures: str) -> tuple[str, str]:
+    """A table of sums with those of the past in it, and the statement that adds to it what is selected from ``figures``."""
+    key, columns = ", ".join(keys), ", ".join(sums)
+    types = {"span": "INTEGER", "start": "INTEGER", "latency_ms": "INTEGER"}
+    make = f"""
+CREATE TABLE {table} (
+  {", ".join(f"{name} {types.get(name, 'TEXT')} NOT NULL" for name in keys)},
+  {", ".join(f"{name} INTEGER NOT NULL" for name in sums)},
+  PRIMARY KEY ({key})
+) STRICT, WITHOUT ROWID;
+INSERT INTO {table} SELECT {key}, {", ".join(f"sum({name})" for name in sums)} FROM {figures} GROUP BY {key};
+"""  # noqa: S608 - our own words, as below
+    add = f"""
+  INSERT INTO {table} SELECT {key}, {columns} FROM {figures} WHERE route_id = new.route_id %s
+  ON CONFLICT ({key}) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in sums)};"""  # noqa: S608
+    return make, add
+
+
+_SPANS = "(SELECT 3600 AS span UNION ALL SELECT 86400)"
+_START = "CAST(max(0, min(routes.started_at, 1e12)) AS INTEGER) / span * span AS start"
+_PERIOD = ("span", "caller", "start")
+
+_ROUTE_SUMS, _ADD_ROUTE = _summed(
+    "usage_routes",
+    (*_PERIOD, "model_id", "category"),
+    (
+        *("routes", "completed", "failed", "cancelled", "fallbacks", "tools_microusd", "baseline_microusd"),
+        *("saved_microusd", "losing", "lost_microusd", "uncompared", "task_tokens"),
+    ),
+    "route_figures",
+)
+_ATTEMPT_SUMS, _ADD_ATTEMPT = _summed(
+    "usage_attempts",
+    (*_PERIOD, "model_id", "provider", "category"),
+    (
+        *("attempts", "answered", "failed", "cancelled", "unpriced", "cost_microusd", "input_tokens", "output_tokens"),
+        *("cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "answer_tokens"),
+    ),
+    "attempt_figures",
+)
+_LATENCY_SUMS, _ADD_LATENCY = _summed(
+    "usage_latencies", (*_PERIOD, "measure", "subject", "latency_ms"), ("times",), "latency_figures"
+)
+
+_REPORTS = f"""
+CREATE INDEX routes_by_age ON routes (started_at);
+
+CREATE VIEW route_figures AS
+SELECT route_id, caller, span, start, model_id, category, routes, completed, failed, cancelled, fallbacks, tools_microusd,
+  iif(saved IS NULL OR NOT completed, 0, baseline) AS baseline_microusd,
+  coalesce(saved, 0)     AS saved_microusd,
+  coalesce(saved < 0, 0) AS losing,
+  max(0, -coalesce(saved, 0)) AS lost_microusd,
+  saved IS NULL          AS uncompared,
+  task_tokens
+FROM (
+  SELECT route_id, caller, span, {_START},
+    coalesce(model_used, '')          AS model_id,
+    coalesce(category, '')            AS category,
+    1                                 AS routes,
+    outcome = 'completed'             AS completed,
+    outcome = 'failed'                AS failed,
+    outcome = 'cancelled'             AS cancelled,
+    coalesce(outcome = 'completed' AND model_used <> primary_model, 0) AS fallbacks,
+    tools_microusd,
+    baseline_cost_microusd            AS baseline,
+    iif(outcome = 'completed', baseline_cost_microusd - cost_microusd, -cost_microusd) AS saved,
+    max(0, coalesce(analysis ->> '$.estimated_input_tokens', 0) - coalesce(analysis ->> '$.history_tokens', 0))
+                                      AS task_tokens
+  FROM routes, {_SPANS}
+);
+
+CREATE VIEW attempt_figures AS
+SELECT attempts.route_id, attempts.position, caller, span, {_START}, model_id, provider,
+  coalesce(category, '')              AS category,
+  1                                   AS attempts,
+  attempts.outcome = 'answered'       AS answered,
+  attempts.outcome = 'failed'         AS failed,
+  attempts.outcome = 'cancelled'      AS cancelled,
+  attempts.cost_microusd IS NULL      AS unpriced,
+  coalesce(attempts.cost_microusd, 0) AS cost_microusd,
+  input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
+  iif(routes.outcome = 'completed' AND attempts.outcome = 'answered' AND attempts.finish_reason IS NOT 'tool_call',
+    output_tokens - reasoning_tokens, 0) AS answer_tokens
+FROM attempts JOIN routes USING (route_id), {_SPANS};
+
+-- measure is 'route' (subject is the category), 'attempt' or 'first_token' (subject is the model)
+CREATE VIEW latency_figures AS
+SELECT route_id, -1 AS position, caller, span, {_START}, 'route' AS measure, coalesce(category, '') AS subject,
+  {_two_digits("latency_ms")} AS latency_ms, 1 AS times
+FROM routes, {_SPANS} WHERE outcome = 'completed'
+UNION ALL
+SELECT attempts.route_id, attempts.position, caller, span, {_START}, 'attempt', model_id,
+  {_two_digits("attempts.latency_ms")}, 1
+FROM attempts JOIN routes USING (route_id), {_SPANS} WHERE attempts.outcome = 'answered'
+UNION ALL
+SELECT attempts.route_id, attempts.position, caller, span, {_START}, 'first_token', model_id,
+  {_two_digits("first_token_ms")}, 1
+FROM attempts JOIN routes USING (route_id), {_SPANS} WHERE attempts.outcome = 'answered' AND first_token_ms IS NOT NULL;
+
+{_ROUTE_SUMS}
+{_ATTEMPT_SUMS}
+{_LATENCY_SUMS}
+
+CREATE TRIGGER usage_of_a_route AFTER INSERT ON routes BEGIN
+{_ADD_ROUTE % ""}
+{_ADD_LATENCY % "AND position = -1"}
+END;
+CREATE TRIGGER usage_of_an_attempt AFTER INSERT ON attempts BEGIN
+{_ADD_ATTEMPT % "AND position = new.position"}
+{_ADD_LATENCY % "AND position = new.position"}
+END;
+
+-- What a caller thought of an answer. The row outlives its route, without the note, so that the record of a model does.
+CREATE TABLE feedback (
+  route_id   TEXT NOT NULL PRIMARY KEY,
+  caller     TEXT NOT NULL,
+  started_at REAL NOT NULL,
+  model_id   TEXT NOT NULL,
+  category   TEXT NOT NULL,
+  score      REAL NOT NULL,
+  note       TEXT,
+  given_at   REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX feedback_by_time ON feedback (caller, started_at, model_id, category, score);
+"""  # noqa: S608
+
+_BUDGETS = """
+-- What was spent in an hour or month (start: its beginning, UTC) or in a session (subject: its id, start: 0).
+CREATE TABLE budgets (
+  period            TEXT    NOT NULL,
+  subject           TEXT    NOT NULL,
+  start             INTEGER NOT NULL,
+  spent_microusd    INTEGER NOT NULL,
+  reserved_microusd INTEGER NOT NULL DEFAULT 0,
+  touched_at        REAL    NOT NULL,
+  PRIMARY KEY (period, subject, start)
+) STRICT, WITHOUT ROWID;
+
+-- A row for each budget that a reservation is booked on. The triggers make reserved_microusd their sum, however one ends.
+CREATE TABLE reservations (
+  reservation_id TEXT    NOT NULL,
+  period         TEXT    NOT NULL,
+  subject        TEXT    NOT NULL,
+  start          INTEGER NOT NULL,
+  microusd       INTEGER NOT NULL,
+  leased_until   REAL    NOT NULL,
+  PRIMARY KEY (reservation_id, period)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX reservations_by_lease ON reservations (leased_until);
+CREATE TRIGGER money_set_aside AFTER INSERT ON reservations BEGIN
+  UPDATE budgets SET reserved_microusd = reserved_microusd + new.microusd
+  WHERE period = new.period AND subject = new.subject AND start = new.start;
+END;
+CREATE TRIGGER money_let_go AFTER DELETE ON reservations BEGIN
+  UPDATE budgets SET reserved_microusd = reserved_microusd - old.microusd
+  WHERE period = old.period AND subject = old.subject AND start = old.start;
+END;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_LEDGER_AND_SESSIONS, _TOOLS_CALLED, _MEMORIES, _PAID_TOOLS, _REPORTS, _BUDGETS)

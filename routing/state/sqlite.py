@@ -2,7 +2,10 @@
 
     SqliteStore           the rooms over one file, opened and closed together
       sqlite_ledger.py    the book of routes       each room: its methods, its SQL, and how its values become rows
+      sqlite_reports.py   sums of the ledger, and what callers thought of their answers
       sqlite_sessions.py  the conversations
+      sqlite_memories.py  what callers want to find again, with its words and vectors
+      sqlite_budgets.py   what was spent of each budget, and what is reserved; leases.py: until when that counts
       database.py         the file: one writer thread, a few readers, migrations; knows nothing of what is kept
       migrations.py       the tables of all rooms
 
@@ -22,16 +25,22 @@ from typing import Self
 
 import apsw
 
+from routing.state import Embedder
 from routing.state.database import Database
 from routing.state.migrations import MIGRATIONS
+from routing.state.sqlite_budgets import SqliteBudgets
 from routing.state.sqlite_ledger import SqliteLedger
+from routing.state.sqlite_memories import SqliteMemories
+from routing.state.sqlite_reports import SqliteFeedback, SqliteReports
 from routing.state.sqlite_sessions import SqliteSessions
 
 
 class SqliteStore:
     """The `routing.state.Store` in the file at ``path``; it is opened with ``async with`` or `open`.
 
-    A session is forgotten ``session_ttl_seconds`` after its last message, and keeps ``session_max_messages`` of them.
+    A session is forgotten ``session_ttl_seconds`` after its last message, and keeps ``session_max_messages`` of them. Without
+    ``embedder``, memories are found by word only. Routes are kept for ``ledger_days``, for good where it is ``None``; the
+    sums of them always are.
     """
 
     def __init__(
@@ -41,15 +50,23 @@ class SqliteStore:
         wall_clock: Callable[[], float] = time.time,
         session_ttl_seconds: int = 86_400,
         session_max_messages: int = 50,
+        embedder: Embedder | None = None,
+        ledger_days: int | None = None,
     ) -> None:
         self._database = Database(path, migrations=MIGRATIONS, wall_clock=wall_clock, housekeeping=self._keep_house)
         self.ledger = SqliteLedger(database=self._database)
+        self.reports = SqliteReports(database=self._database, wall_clock=wall_clock, ledger_days=ledger_days)
+        self.feedback = SqliteFeedback(database=self._database, wall_clock=wall_clock)
         self.sessions = SqliteSessions(
             database=self._database,
             wall_clock=wall_clock,
             ttl_seconds=session_ttl_seconds,
             max_messages=session_max_messages,
         )
+        self.budgets = SqliteBudgets(
+            database=self._database, wall_clock=wall_clock, session_ttl_seconds=session_ttl_seconds
+        )
+        self.memories = SqliteMemories(database=self._database, path=path, wall_clock=wall_clock, embedder=embedder)
 
     async def open(self) -> None:
         """Make the file where there is none, and bring it up to date.
@@ -59,8 +76,11 @@ class SqliteStore:
 
         """
         await self._database.open()
+        self.memories.open()
 
     async def aclose(self) -> None:
+        await self.memories.aclose()
+        await self.budgets.aclose()
         await self._database.aclose()
 
     async def __aenter__(self) -> Self:
@@ -74,3 +94,6 @@ class SqliteStore:
 
     def _keep_house(self, connection: apsw.Connection) -> None:
         self.sessions.remove_expired(connection)
+        self.memories.remove_expired(connection)
+        self.reports.remove_expired(connection)
+        self.budgets.remove_expired(connection)

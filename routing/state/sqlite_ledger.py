@@ -30,6 +30,10 @@ class SqliteLedger:
     async def record(self, route: RouteRecord) -> None:
         await self.database.write(partial(_insert_route, route=route))
 
+    async def record_tool(self, caller: str, use: ToolUse, started_at: float) -> None:
+        row = {**asdict(use), "caller": stored(caller), "started_at": started_at}
+        await self.database.write(partial(_insert_tool_call, row=row))
+
     async def route(self, route_id: str, caller: str) -> RouteRecord:
         return await self.database.read(partial(_select_route, route_id=route_id, caller=caller))
 
@@ -45,10 +49,10 @@ class SqliteLedger:
 
 _INSERT_ROUTE = """
 INSERT INTO routes (route_id, caller, session_id, started_at, latency_ms, outcome, prompt_sha256, model_used, finish_reason,
-  cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, analysis,
+  cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, tools_microusd, analysis,
   selection)
 VALUES (:route_id, :caller, :session_id, :started_at, :latency_ms, :outcome, :prompt_sha256, :model_used, :finish_reason,
-  :cost_microusd, :baseline_model, :baseline_cost_microusd, :error, :usage, :notices, :tools,
+  :cost_microusd, :baseline_model, :baseline_cost_microusd, :error, :usage, :notices, :tools, :tools_microusd,
   :analysis, :selection)
 """
 
@@ -58,6 +62,11 @@ INSERT INTO attempts (route_id, position, model_id, provider, outcome, started_a
 VALUES (:route_id, :position, :model_id, :provider, :outcome, :started_at, :latency_ms, :first_token_ms, :finish_reason,
   :error, :cost_microusd, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens, :reasoning_tokens,
   :estimated)
+"""
+
+_INSERT_TOOL_CALL = """
+INSERT INTO tool_calls (caller, name, started_at, latency_ms, is_error, cost_microusd)
+VALUES (:caller, :name, :started_at, :latency_ms, :is_error, :cost_microusd)
 """
 
 _ROUTE_COLUMNS = """
@@ -76,7 +85,8 @@ FROM attempts WHERE route_id = :route_id ORDER BY position
 """
 
 _SUM_ROUTES = """
-SELECT count(*) AS routes, coalesce(sum(baseline_cost_microusd), 0) AS baseline_microusd
+SELECT count(*) AS routes, coalesce(sum(baseline_cost_microusd), 0) AS baseline_microusd,
+  coalesce(sum(tools_microusd), 0) AS tools_microusd
 FROM routes WHERE caller = :caller AND started_at >= :since
 """
 
@@ -87,6 +97,10 @@ SELECT count(*) AS attempts,
   coalesce(sum(attempts.cost_microusd), 0) AS cost_microusd,
   count(*) - count(attempts.cost_microusd) AS unpriced_attempts
 FROM routes JOIN attempts USING (route_id) WHERE routes.caller = :caller AND routes.started_at >= :since
+"""
+
+_SUM_TOOL_CALLS = """
+SELECT coalesce(sum(cost_microusd), 0) AS tools_microusd FROM tool_calls WHERE caller = :caller AND started_at >= :since
 """
 
 _SELECT_HEALTH = """
@@ -100,9 +114,10 @@ _USAGE_COLUMNS = tuple(part.name for part in fields(Usage))
 
 
 def _insert_route(connection: apsw.Connection, *, route: RouteRecord) -> None:
-    row = asdict(replace(route, text=""))
+    row = asdict(replace(route, text="", images=(), embeddings=None))
     documents = {name: None if row[name] is None else json_text(row[name]) for name in _DOCUMENTS}
-    connection.execute(_INSERT_ROUTE, {**_scalars(row), **documents})
+    tools = sum(use.cost_microusd for use in route.tools)
+    connection.execute(_INSERT_ROUTE, {**_scalars(row), **documents, "tools_microusd": tools})
     attempts = enumerate(row["attempts"])
     connection.executemany(
         _INSERT_ATTEMPT,
@@ -111,6 +126,10 @@ def _insert_route(connection: apsw.Connection, *, route: RouteRecord) -> None:
             for position, attempt in attempts
         ],
     )
+
+
+def _insert_tool_call(connection: apsw.Connection, *, row: Row) -> None:
+    connection.execute(_INSERT_TOOL_CALL, row)
 
 
 def _scalars(row: Mapping[str, object]) -> Row:
@@ -133,6 +152,8 @@ def _select_totals(connection: apsw.Connection, *, caller: str, since: float | N
     bindings = {"caller": stored(caller), "since": -math.inf if since is None else since}
     [routes] = select(connection, _SUM_ROUTES, bindings)
     [attempts] = select(connection, _SUM_ATTEMPTS, bindings)
+    [calls] = select(connection, _SUM_TOOL_CALLS, bindings)
+    attempts["cost_microusd"] += routes.pop("tools_microusd") + calls["tools_microusd"]
     return LedgerTotals(**routes, **attempts)
 
 
@@ -177,7 +198,7 @@ def _route_of(connection: apsw.Connection, row: Row) -> RouteRecord:
         usage=Usage(**documents["usage"]),
         notices=tuple(documents["notices"]),
         tools=tuple(ToolUse(**use) for use in documents["tools"]),
-        analysis=TaskAnalysis(**documents["analysis"]) if documents["analysis"] else None,
+        analysis=_analysis_of(documents["analysis"]) if documents["analysis"] else None,
         selection=_selection_of(documents["selection"]) if documents["selection"] else None,
     )
 
@@ -186,6 +207,10 @@ def _attempt_of(row: Row) -> Attempt:
     usage = {name: row.pop(name) for name in _USAGE_COLUMNS}
     usage["estimated"] = bool(usage["estimated"])
     return Attempt(**{name: restored(value) for name, value in row.items()}, usage=Usage(**usage))
+
+
+def _analysis_of(document: Row) -> TaskAnalysis:
+    return TaskAnalysis(**{**document, "tools_named": tuple(document.get("tools_named", ()))})
 
 
 def _selection_of(document: Row) -> ModelSelection:

@@ -71,6 +71,8 @@ class Weather:
     def __init__(self) -> None:
         self.asked: list[object] = []
 
+    async def look(self) -> None: ...
+
     async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
         self.asked.append(arguments.get("city"))
         return ToolOutcome(text="Sunny, 21 degrees Celsius")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from routing.errors import UnknownHandle
 from routing.state import LedgerTotals, ModelHealth, Store, first_kept, new_handle
 from routing.state.sqlite import SqliteStore
-from routing.types import Attempt, AttemptOutcome, Message, MessageRole, RouteRecord, ToolCall
+from routing.types import Attempt, AttemptOutcome, Message, MessageRole, RouteRecord, ToolCall, ToolUse
 from tests.builders import analysis, usage
 
 pytestmark = pytest.mark.anyio
@@ -147,7 +147,9 @@ async def test_a_route_comes_back_as_it_was_recorded_but_for_its_text(store: Sto
 
     await store.ledger.record(record)
 
-    assert await store.ledger.route(record.route_id, record.caller) == replace(record, text="")
+    assert await store.ledger.route(record.route_id, record.caller) == replace(
+        record, text="", images=(), embeddings=None
+    )
 
 
 async def test_a_route_survives_a_restart(reopen: Callable[[], AbstractAsyncContextManager[Store]]) -> None:
@@ -237,10 +239,20 @@ async def test_totals_are_the_sums_over_all_attempts_of_the_callers_routes(
         attempts=len(attempts),
         input_tokens=sum(one.usage.input_tokens for one in attempts),
         output_tokens=sum(one.usage.output_tokens for one in attempts),
-        cost_microusd=sum(one.cost_microusd or 0 for one in attempts),
+        cost_microusd=sum(one.cost_microusd or 0 for one in attempts)
+        + sum(use.cost_microusd for record in counted for use in record.tools),
         baseline_microusd=sum(record.baseline_cost_microusd or 0 for record in counted),
         unpriced_attempts=sum(one.cost_microusd is None for one in attempts),
     )
+
+
+async def test_what_a_host_paid_for_a_tool_is_in_the_totals_of_its_time(store: Store) -> None:
+    search = ToolUse(name="web_search", is_error=False, latency_ms=300, cost_microusd=5_000)
+    await store.ledger.record_tool(MINE, search, 100.0)
+
+    assert (await store.ledger.totals(MINE, 100.0)).cost_microusd == 5_000
+    assert (await store.ledger.totals(MINE, 100.5)).cost_microusd == 0
+    assert (await store.ledger.totals(THEIRS)).cost_microusd == 0
 
 
 async def test_a_caller_without_routes_has_spent_nothing(store: Store) -> None:

@@ -1,0 +1,207 @@
+"""Budgets in SQLite: each method names its SQL function, which runs inside a transaction that `Database` opened.
+
+A reservation is one transaction of the writer: what is left is read and taken under SQLite's write lock, so that neither
+tasks nor processes can overshoot a cap. Settling is queued behind it and not waited for: the ledger's row of the same route
+comes later in the queue, so once that is acknowledged the settlement is on the disk.
+"""
+
+# pyright: reportUnknownMemberType=false
+# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+
+import apsw
+
+from routing.state import LEASE_SECONDS, Allowance, BudgetPeriod, Reservation, Standing
+from routing.state.database import Database, Row, json_text, select, stored
+from routing.state.handles import new_handle
+from routing.state.leases import Leases
+
+_HOUR = 3_600
+_DECEMBER = 12
+_KEPT_SECONDS = 62 * 86_400
+"""How long a past hour or month is kept: a settlement that comes late still finds it."""
+
+
+class SqliteBudgets:
+    """The `routing.state.Budgets` in ``database``; a session's is forgotten ``session_ttl_seconds`` after it was last used."""
+
+    def __init__(self, *, database: Database, wall_clock: Callable[[], float], session_ttl_seconds: int) -> None:
+        self._database = database
+        self._wall_clock = wall_clock
+        self._session_ttl_seconds = session_ttl_seconds
+        self._leases = Leases(self._renew)
+
+    async def reserve(self, allowances: Sequence[Allowance], *, most: int, least: int) -> Reservation | Standing:
+        job = partial(
+            _reserve,
+            reservation_id=new_handle("rsv"),
+            allowances=tuple(allowances),
+            most=most,
+            least=least,
+            clock=self._wall_clock,
+        )
+        answer = await self._database.write(job)
+        if isinstance(answer, Reservation):  # a caller cancelled before this holds nothing: the lease frees it
+            self._leases.hold(answer.reservation_id)
+        return answer
+
+    def settle(self, reservation: Reservation, microusd: int) -> None:
+        if self._leases.let_go(reservation.reservation_id):
+            self._database.post(
+                partial(_settle, reservation=reservation, microusd=microusd, now=self._wall_clock()),
+                what="a call's cost could not be booked on its budget",
+            )
+
+    async def standings(self, allowances: Sequence[Allowance]) -> tuple[Standing, ...]:
+        job = partial(_standings, allowances=tuple(allowances), now=self._wall_clock())
+        return await self._database.read(job)
+
+    async def sweep(self) -> int:
+        return await self._database.write(partial(_release_expired, now=self._wall_clock()))
+
+    async def renew(self) -> None:
+        """Prolong the leases of what this process has reserved; done by itself three times in `LEASE_SECONDS`."""
+        await self._leases.renew()
+
+    async def aclose(self) -> None:
+        """Leave the leases to run out; what calls still hold is freed then."""
+        await self._leases.aclose()
+
+    def remove_expired(self, connection: apsw.Connection) -> None:
+        """Forget budgets whose time is long past, as part of the store's housekeeping."""
+        now = self._wall_clock()
+        _release_expired(connection, now=now)
+        past = {"session_before": now - self._session_ttl_seconds, "before": now - _KEPT_SECONDS}
+        connection.execute(_DELETE_PAST, past)
+
+    async def _renew(self, reservation_ids: Collection[str]) -> None:
+        job = partial(_prolong, reservation_ids=reservation_ids, until=self._wall_clock() + LEASE_SECONDS)
+        await self._database.write(job)
+
+
+def period_of(period: BudgetPeriod, now: float) -> tuple[int, int | None]:
+    """When the hour or month (UTC) of ``now`` began and when it ends; a session's is 0 and never."""
+    match period:
+        case "session":
+            return 0, None
+        case "hour":
+            start = int(now) // _HOUR * _HOUR
+            return start, start + _HOUR
+        case "month":
+            year, month, *_ = time.gmtime(now)
+            following = (year + 1, 1) if month == _DECEMBER else (year, month + 1)
+            return _first_of(year, month), _first_of(*following)
+
+
+def _first_of(year: int, month: int) -> int:
+    return calendar.timegm((year, month, 1, 0, 0, 0))
+
+
+_ACCOUNT = "period = :period AND subject = :subject AND start = :start"
+
+_SELECT_BUDGET = f"SELECT spent_microusd, reserved_microusd FROM budgets WHERE {_ACCOUNT}"  # noqa: S608 - our own words, as below
+
+_INSERT_BUDGET = """
+INSERT INTO budgets (period, subject, start, spent_microusd, touched_at)
+VALUES (:period, :subject, :start, :spent_microusd, :touched_at) ON CONFLICT DO NOTHING
+"""
+
+# What was spent before there was a budget: every caller's, by the sums that the reports are made of.
+_SUM_LEDGER = """
+SELECT (SELECT coalesce(sum(cost_microusd), 0) FROM usage_attempts WHERE span = :span AND start >= :start)
+  + (SELECT coalesce(sum(tools_microusd), 0) FROM usage_routes WHERE span = :span AND start >= :start)
+  + (SELECT coalesce(sum(cost_microusd), 0) FROM tool_calls WHERE started_at >= :start) AS spent_microusd
+"""
+
+_INSERT_RESERVATION = """
+INSERT INTO reservations (reservation_id, period, subject, start, microusd, leased_until)
+VALUES (:reservation_id, :period, :subject, :start, :microusd, :leased_until)
+"""
+
+_BOOK = f"UPDATE budgets SET spent_microusd = spent_microusd + :microusd, touched_at = :now WHERE {_ACCOUNT}"  # noqa: S608
+_DELETE_RESERVATION = "DELETE FROM reservations WHERE reservation_id = :reservation_id"
+_COUNT_EXPIRED = "SELECT count(DISTINCT reservation_id) AS expired FROM reservations WHERE leased_until <= :now"
+_DELETE_EXPIRED = "DELETE FROM reservations WHERE leased_until <= :now"
+
+_PROLONG = """
+UPDATE reservations SET leased_until = :until WHERE reservation_id IN (SELECT value FROM json_each(:reservation_ids))
+"""
+
+_DELETE_PAST = """
+DELETE FROM budgets WHERE reserved_microusd = 0 AND touched_at < iif(period = 'session', :session_before, :before)
+"""
+
+
+def _reserve(
+    connection: apsw.Connection,
+    *,
+    reservation_id: str,
+    allowances: Sequence[Allowance],
+    most: int,
+    least: int,
+    clock: Callable[[], float],
+) -> Reservation | Standing:
+    now = clock()  # here, in the queue: a wait before this must not shorten the lease
+    _release_expired(connection, now=now)
+    standings = _standings(connection, allowances=allowances, now=now)
+    tightest = min(standings, key=lambda standing: standing.left_microusd)
+    granted = min(most, tightest.left_microusd)
+    if granted < least:
+        return tightest
+    for standing in standings:
+        account = _account(standing)
+        connection.execute(_INSERT_BUDGET, {**account, "spent_microusd": standing.spent_microusd, "touched_at": now})
+        lease = {"reservation_id": reservation_id, "microusd": granted, "leased_until": now + LEASE_SECONDS}
+        connection.execute(_INSERT_RESERVATION, {**account, **lease})
+    return Reservation(reservation_id=reservation_id, microusd=granted, standings=standings)
+
+
+def _settle(connection: apsw.Connection, *, reservation: Reservation, microusd: int, now: float) -> None:
+    """Book the cost, also where the lease had run out: the money is spent."""
+    connection.execute(_DELETE_RESERVATION, {"reservation_id": reservation.reservation_id})
+    for standing in reservation.standings:
+        connection.execute(_BOOK, {**_account(standing), "microusd": microusd, "now": now})
+
+
+def _release_expired(connection: apsw.Connection, *, now: float) -> int:
+    [row] = select(connection, _COUNT_EXPIRED, {"now": now})
+    if row["expired"]:
+        connection.execute(_DELETE_EXPIRED, {"now": now})
+    return int(row["expired"])
+
+
+def _prolong(connection: apsw.Connection, *, reservation_ids: Collection[str], until: float) -> None:
+    connection.execute(_PROLONG, {"reservation_ids": json_text(sorted(reservation_ids)), "until": until})
+
+
+def _standings(
+    connection: apsw.Connection, *, allowances: Sequence[Allowance], now: float
+) -> tuple[Standing, ...]:
+    return tuple(_standing(connection, allowance, now) for allowance in allowances)
+
+
+def _standing(connection: apsw.Connection, allowance: Allowance, now: float) -> Standing:
+    start, resets_at = period_of(allowance.period, now)
+    account = {"period": allowance.period, "subject": stored(allowance.subject), "start": start}
+    rows = select(connection, _SELECT_BUDGET, account) or [_unbudgeted(connection, allowance.period, start)]
+    return Standing(allowance=allowance, start=start, resets_at=resets_at, **rows[0])
+
+
+def _unbudgeted(connection: apsw.Connection, period: BudgetPeriod, start: int) -> Row:
+    """A budget that nothing was reserved of yet."""
+    if period == "session":
+        return {"spent_microusd": 0, "reserved_microusd": 0}
+    span = _HOUR if period == "hour" else 24 * _HOUR
+    [row] = select(connection, _SUM_LEDGER, {"span": span, "start": start})
+    return {**row, "reserved_microusd": 0}
+
+
+def _account(standing: Standing) -> Row:
+    allowance = standing.allowance
+    return {"period": allowance.period, "subject": stored(allowance.subject), "start": standing.start}

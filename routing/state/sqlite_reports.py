@@ -1,0 +1,221 @@
+"""Reports and feedback in SQLite. Triggers keep the sums (`migrations`), so nothing here adds up more than a few thousand rows.
+
+A report reads days, or the hours of the last day: hours older than `HOURS_KEPT_SECONDS` are let go of.
+"""
+
+# pyright: reportUnknownMemberType=false
+# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, TypeVar
+
+import apsw
+
+from routing.errors import UnknownHandle
+from routing.state import (
+    LOW_SCORE,
+    NO_SUCH_ROUTE,
+    AttemptSums,
+    LatencyCount,
+    LedgerLine,
+    LedgerPage,
+    RouteSums,
+    ScoreSums,
+    Span,
+    ToolSpend,
+    TrackRecord,
+    UsageSums,
+)
+from routing.state.database import Database, Row, restored, select, stored
+
+T = TypeVar("T")
+HOURS_KEPT_SECONDS = 3 * 86_400
+_DAY_SECONDS = 86_400
+_MOST_REMOVED = 2_000
+"""Routes that one round of housekeeping removes: more would keep writers waiting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteReports:
+    """The `routing.state.Reports` in ``database``. Routes are removed after ``ledger_days``, never where it is ``None``."""
+
+    database: Database
+    wall_clock: Callable[[], float]
+    ledger_days: int | None
+
+    async def usage(self, caller: str, *, since: int | None, span: Span) -> UsageSums:
+        return await self.database.read(partial(_select_usage, caller=caller, since=since or 0, span=span))
+
+    async def export(
+        self, caller: str, *, since: float | None, after: int | None = None, routes: int = 1000
+    ) -> LedgerPage:
+        bindings = {"caller": stored(caller), "since": since or 0, "after": after or 0, "routes": routes}
+        return await self.database.read(partial(_select_page, bindings=bindings))
+
+    def remove_expired(self, connection: apsw.Connection) -> None:
+        """Let go of old hours, and of routes that are too old, some at a time; the sums by the day stay."""
+        now = self.wall_clock()
+        for table in ("usage_routes", "usage_attempts", "usage_latencies"):
+            connection.execute(f"DELETE FROM {table} WHERE span = 3600 AND start < ?", (now - HOURS_KEPT_SECONDS,))  # noqa: S608 - the names are above
+        if self.ledger_days is not None:
+            _remove_routes(connection, before=now - self.ledger_days * _DAY_SECONDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteFeedback:
+    """The `routing.state.Feedback` in ``database``."""
+
+    database: Database
+    wall_clock: Callable[[], float]
+
+    async def record(self, caller: str, route_id: str, score: float, note: str | None = None) -> float | None:
+        row: Row = {"caller": stored(caller), "route_id": stored(route_id), "note": stored(note)}
+        given = {**row, "score": score, "given_at": self.wall_clock()}
+        return await self.database.write(partial(_insert_feedback, row=given))
+
+    async def scores(self, caller: str, route_ids: Sequence[str]) -> Mapping[str, float]:
+        return await self.database.read(partial(_select_scores, caller=caller, route_ids=route_ids))
+
+
+_SUM_ROUTES = """
+SELECT start, model_id, category, routes, completed, failed, cancelled, fallbacks, tools_microusd, baseline_microusd,
+  saved_microusd, losing, lost_microusd, uncompared, task_tokens
+FROM usage_routes WHERE span = :span AND caller = :caller AND start >= :since ORDER BY start
+"""
+
+_SUM_ATTEMPTS = """
+SELECT start, model_id, provider, category, attempts, answered, failed, cancelled, unpriced, cost_microusd, input_tokens,
+  output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, answer_tokens
+FROM usage_attempts WHERE span = :span AND caller = :caller AND start >= :since ORDER BY start
+"""
+
+_SUM_LATENCIES = """
+SELECT measure, subject, latency_ms, sum(times) AS times
+FROM usage_latencies WHERE span = :span AND caller = :caller AND start >= :since GROUP BY measure, subject, latency_ms
+"""
+
+_SUM_SCORES = """
+SELECT model_id, category, count(*) AS scored, sum(score < :low) AS low, sum(score) AS total
+FROM feedback WHERE caller = :caller AND started_at >= :since GROUP BY model_id, category
+"""
+
+_SUM_BEFORE = """
+SELECT model_id, sum(answered) AS answered, sum(failed) AS failed, sum(scored) AS scored, sum(low) AS low
+FROM (
+  SELECT model_id, sum(answered) AS answered, sum(failed) AS failed, 0 AS scored, 0 AS low
+  FROM usage_attempts WHERE span = 86400 AND caller = :caller AND start < :day GROUP BY model_id
+  UNION ALL
+  SELECT model_id, 0, 0, count(*), sum(score < :low)
+  FROM feedback WHERE caller = :caller AND started_at < :day GROUP BY model_id
+) GROUP BY model_id
+"""
+
+_SUM_OWN_TOOLS = """
+SELECT CAST(started_at AS INTEGER) / :span * :span AS start, sum(cost_microusd) AS cost_microusd
+FROM tool_calls WHERE caller = :caller AND started_at >= :since GROUP BY 1 ORDER BY 1
+"""
+
+_FIRST_DAY = "SELECT min(start) AS first_at FROM usage_routes WHERE span = 86400 AND caller = :caller"
+
+_INSERT_FEEDBACK = """
+INSERT INTO feedback
+SELECT route_id, caller, started_at, coalesce(model_used, primary_model, ''), coalesce(category, ''), :score, :note, :given_at
+FROM routes WHERE route_id = :route_id AND caller = :caller
+ON CONFLICT (route_id) DO UPDATE SET score = excluded.score, note = excluded.note, given_at = excluded.given_at
+"""
+
+_SELECT_SCORE = "SELECT score FROM feedback WHERE route_id = :route_id AND caller = :caller"
+
+_SELECT_LINES = """
+SELECT routes.id, route_id, session_id, routes.started_at, routes.outcome, routes.error, category, complexity, confidence,
+  analyzer, selection -> '$.primary_model' AS chosen_model, selection -> '$.reasoning' AS reasoning, model_used,
+  routes.latency_ms, tools, tools_microusd,
+  routes.cost_microusd, baseline_model, baseline_cost_microusd AS baseline_microusd,
+  (SELECT score FROM feedback WHERE feedback.route_id = routes.route_id) AS score,
+  (SELECT note  FROM feedback WHERE feedback.route_id = routes.route_id) AS note,
+  position, attempts.model_id, provider, attempts.outcome AS attempt_outcome, attempts.error AS attempt_error,
+  attempts.started_at AS attempt_started_at, attempts.latency_ms AS attempt_latency_ms, first_token_ms,
+  attempts.finish_reason, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, estimated,
+  attempts.cost_microusd AS attempt_microusd
+FROM (
+  SELECT * FROM routes WHERE caller = :caller AND started_at >= :since AND id > :after ORDER BY id LIMIT :routes
+) AS routes LEFT JOIN attempts USING (route_id) ORDER BY routes.id, position
+"""
+
+
+def _select_usage(connection: apsw.Connection, *, caller: str, since: int, span: Span) -> UsageSums:
+    bindings = {"caller": stored(caller), "since": since, "span": span, "low": LOW_SCORE}
+    bindings["day"] = since // _DAY_SECONDS * _DAY_SECONDS
+    [first] = select(connection, _FIRST_DAY, bindings)
+    return UsageSums(
+        routes=_rows_of(RouteSums, select(connection, _SUM_ROUTES, bindings)),
+        attempts=_rows_of(AttemptSums, select(connection, _SUM_ATTEMPTS, bindings)),
+        latencies=_rows_of(LatencyCount, select(connection, _SUM_LATENCIES, bindings)),
+        scores=_rows_of(ScoreSums, select(connection, _SUM_SCORES, bindings)),
+        before=_rows_of(TrackRecord, select(connection, _SUM_BEFORE, bindings)),
+        own_tools=_rows_of(ToolSpend, select(connection, _SUM_OWN_TOOLS, bindings)),
+        first_at=first["first_at"],
+    )
+
+
+_NAMED = frozenset({"model_id", "provider", "category", "subject"})
+
+
+def _rows_of(kind: type[T], rows: Sequence[Row]) -> tuple[T, ...]:
+    return tuple(
+        kind(**{name: _name_of(value) if name in _NAMED else value for name, value in row.items()}) for row in rows
+    )
+
+
+def _name_of(value: str) -> str | None:
+    """A name as it was given; ``''`` stands for none in keys, which cannot be NULL."""
+    return restored(value) or None
+
+
+def _insert_feedback(connection: apsw.Connection, *, row: Row) -> float | None:
+    before = select(connection, _SELECT_SCORE, row)
+    connection.execute(_INSERT_FEEDBACK, row)
+    if not connection.changes():
+        raise UnknownHandle(NO_SUCH_ROUTE)
+    return before[0]["score"] if before else None
+
+
+def _select_scores(connection: apsw.Connection, *, caller: str, route_ids: Sequence[str]) -> Mapping[str, float]:
+    found = {
+        route_id: select(connection, _SELECT_SCORE, {"caller": stored(caller), "route_id": stored(route_id)})
+        for route_id in route_ids
+    }
+    return {route_id: rows[0]["score"] for route_id, rows in found.items() if rows}
+
+
+def _select_page(connection: apsw.Connection, *, bindings: Row) -> LedgerPage:
+    rows = select(connection, _SELECT_LINES, bindings)
+    ids = [row.pop("id") for row in rows]
+    full = len(set(ids)) == bindings["routes"]
+    return LedgerPage(lines=tuple(_line_of(row) for row in rows), after=ids[-1] if full else None)
+
+
+_IN_JSON = frozenset({"chosen_model", "reasoning"})
+
+
+def _line_of(row: Row) -> LedgerLine:
+    values: dict[str, Any] = {
+        part.name: json.loads(row[part.name]) if part.name in _IN_JSON and row[part.name] else restored(row[part.name])
+        for part in fields(LedgerLine)
+        if part.name != "tools"
+    }
+    values["tools"] = ", ".join(use["name"] for use in json.loads(row["tools"])) or None
+    values["estimated"] = None if row["estimated"] is None else bool(row["estimated"])
+    return LedgerLine(**values)
+
+
+def _remove_routes(connection: apsw.Connection, *, before: float) -> None:
+    bindings = {"before": before, "most": _MOST_REMOVED}
+    old = "SELECT route_id FROM routes WHERE started_at < :before ORDER BY started_at LIMIT :most"
+    connection.execute(f"UPDATE feedback SET note = NULL WHERE route_id IN ({old})", bindings)  # noqa: S608 - our own words
+    connection.execute(f"DELETE FROM routes WHERE route_id IN ({old})", bindings)  # noqa: S608 - our own words
