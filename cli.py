@@ -36,6 +36,7 @@ from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Ta
 from tools.arguments import constraints_of
 from tools.base import Services
 from tools.models import health_of, models_result
+from tools.readiness import findings as tools_found
 from tools.results import AnalysisResult, EstimateResult, HealthResult, ModelsResult, RouteResult
 from tools.route import MOST_INPUT_TOKENS, MOST_OUTPUT_TOKENS, MOST_TURNS, decided, estimated
 
@@ -102,6 +103,9 @@ def ask(
     cost: Cost = None,
     system: Annotated[str | None, typer.Option(help="Replaces the category's system prompt.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.", min=1)] = None,
+    texts: Annotated[
+        list[str] | None, typer.Option("--text", help="A text to embed; the task ranks them, or asks for vectors.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Route a task and print the answer."""
@@ -109,7 +113,7 @@ def ask(
 
     async def asked(services: Services, on_progress: OnProgress) -> RouteResult:
         constraints = constraints_of(services.settings, cost_preference=cost, force_model=model, max_tokens=max_tokens)
-        task = Task(prompt=text, system=system, session_id=session, constraints=constraints)
+        task = Task(prompt=text, system=system, session_id=session, constraints=constraints, texts=tuple(texts or ()))
         if session == "last":
             task = replace(task, session_id=await _latest_session(services))
         return RouteResult.of(await services.router.route(task, on_progress))
@@ -250,7 +254,7 @@ def doctor(
     """Say what is configured, what is reachable, how old the prices are, and where the data lies."""
 
     async def examined(services: Services, on_progress: OnProgress) -> list[Finding]:
-        findings = await examine(services.settings, services.catalog, _today())
+        findings = [*await examine(services.settings, services.catalog, _today()), *await tools_found(services)]
         if not live:
             return findings
         catalog = await services.catalog.current()

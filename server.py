@@ -26,6 +26,7 @@ if sys.path[:1] != [str(HERE)]:
 import anyio  # noqa: E402
 import platformdirs  # noqa: E402
 from mcp.server import MCPServer  # noqa: E402
+from mcp_types import Tool  # noqa: E402
 
 from routing.analyzer import RulesAnalyzer  # noqa: E402
 from routing.assembler import Assembler  # noqa: E402
@@ -33,8 +34,9 @@ from routing.catalog import CatalogSource  # noqa: E402
 from routing.dispatch.engine import DispatchEngine  # noqa: E402
 from routing.dispatch.providers import ProviderPool  # noqa: E402
 from routing.dispatch.retry import RetryPolicy  # noqa: E402
-from routing.dispatch.tool_loop import NoTools, ToolLoop  # noqa: E402
-from routing.embedded.assets import QWEN_CODER_HALF_BILLION, fetch  # noqa: E402
+from routing.dispatch.tool_loop import ToolLoop  # noqa: E402
+from routing.embedded.assets import MULTILINGUAL_E5_SMALL, QWEN_CODER_HALF_BILLION, fetch  # noqa: E402
+from routing.embedded.embedder import LocalEmbedder  # noqa: E402
 from routing.embedded.runtime import EmbeddedRuntime  # noqa: E402
 from routing.errors import AssetError, RoutingError, SettingsError  # noqa: E402
 from routing.recorder import Recorder  # noqa: E402
@@ -45,12 +47,21 @@ from routing.settings import Settings, load_settings  # noqa: E402
 from routing.state.sqlite import SqliteStore  # noqa: E402
 from routing.tokens import TokenCounter  # noqa: E402
 from routing.types import OnProgress  # noqa: E402
-from tools import all_tools  # noqa: E402
+from tools import all_tools, loop_tools  # noqa: E402
 from tools.base import Services  # noqa: E402
+from tools.fetching.addresses import Allowed  # noqa: E402
+from tools.fetching.fetch import Fetcher  # noqa: E402
+from tools.readiness import can_run_code, can_search  # noqa: E402
+from tools.sandbox import Sandbox  # noqa: E402
+from tools.sandbox.backends import backends  # noqa: E402
+from tools.searching import WebSearch, engines_of  # noqa: E402
+from tools.toolbox import ServerToolbox  # noqa: E402
 
 VERSION = "0.1.0"
 SHIPPED_REGISTRY = HERE / "registry.json"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SECONDS_BEFORE_A_SANDBOX_IS_TRIED = 2.0
+"""By then a host has its list of tools. A call that needs the sandbox does not wait so long: it tries it itself."""
 Transport = Literal["stdio", "sse", "streamable-http"]
 
 INSTRUCTIONS = (
@@ -87,6 +98,18 @@ async def weights(settings: Settings, on_progress: OnProgress) -> Path:
     if not await anyio.Path(own).is_file():
         raise AssetError(f"POINTSMAN_LOCAL_MODEL names {own}, which is no file. Name a GGUF file, or unset it.")
     return own
+
+
+async def fetched_embedder(settings: Settings, embedder: LocalEmbedder, on_progress: OnProgress) -> LocalEmbedder:
+    """The embedder of this machine, its weights fetched where they are not here yet.
+
+    Raises:
+        AssetError: no mirror has them.
+
+    """
+    if not embedder.available():
+        await fetch(MULTILINGUAL_E5_SMALL, settings.models_folder, on_progress, hub_endpoint=settings.hub_endpoint)
+    return embedder
 
 
 def _written(file: Path) -> dict[str, str]:
@@ -133,27 +156,46 @@ async def composed(settings: Settings) -> AsyncGenerator[Services]:
     runtime = EmbeddedRuntime(
         functools.partial(weights, settings), log_path=settings.home / "llama.log", threads=settings.local_threads
     )
-    providers = ProviderPool(runtime)
-    async with SqliteStore(settings.database, session_ttl_seconds=settings.session_ttl_seconds) as store:
+    embedder = LocalEmbedder(settings.models_folder, threads=settings.local_threads)
+    providers = ProviderPool(runtime, functools.partial(fetched_embedder, settings, embedder))
+    sandbox = Sandbox(backends(settings), variables=settings.variables)
+    fetcher = Fetcher(Allowed.of(settings.fetch_allow))
+    search = WebSearch(engines_of(settings))
+    toolbox = ServerToolbox(loop_tools(), able={"web_search": can_search, "execute_python": can_run_code})
+    async with SqliteStore(
+        settings.database, session_ttl_seconds=settings.session_ttl_seconds, embedder=embedder
+    ) as store:
         router = Router(
             catalog=catalog,
             sessions=store.sessions,
             analyzer=RulesAnalyzer(counter),
             selector=Selector(confidence_threshold=settings.confidence_threshold),
-            assembler=Assembler(counter=counter),
+            assembler=Assembler(counter=counter, toolbox=toolbox),
             dispatcher=DispatchEngine(
                 providers=providers,
                 counter=counter,
-                tool_loop=ToolLoop(toolbox=NoTools()),
+                tool_loop=ToolLoop(toolbox=toolbox),
                 policy=RetryPolicy(most_retries=settings.max_retries),
             ),
-            recorder=Recorder(
-                ledger=store.ledger, sessions=store.sessions, baseline_model=settings.baseline_model
-            ),
+            recorder=Recorder(ledger=store.ledger, sessions=store.sessions, baseline_model=settings.baseline_model),
         )
         try:
-            yield Services(settings=settings, catalog=catalog, router=router, store=store, runtime=runtime)
+            services = Services(
+                settings=settings,
+                catalog=catalog,
+                router=router,
+                store=store,
+                runtime=runtime,
+                sandbox=sandbox,
+                fetcher=fetcher,
+                search=search,
+            )
+            toolbox.serve(services)
+            yield services
         finally:
+            await search.aclose()
+            await fetcher.aclose()
+            await sandbox.aclose()
             await providers.aclose()
             await runtime.aclose()
 
@@ -163,11 +205,12 @@ class SharedServices:
 
     def __init__(self) -> None:
         self._held: Services | None = None
+        self.services: Services | None = None
 
     @asynccontextmanager
     async def held(self, settings: Settings) -> AsyncGenerator[None]:
         """Make the services, and keep them for every connection until the block ends."""
-        async with composed(settings) as services:
+        async with composed(settings) as services, self._open(services):
             self._held = services
             try:
                 yield
@@ -180,12 +223,41 @@ class SharedServices:
         if self._held is not None:
             yield self._held
             return
-        async with composed(settings_of(os.environ)) as services:
+        async with composed(settings_of(os.environ)) as services, self._open(services):
             yield services
+
+    @asynccontextmanager
+    async def _open(self, services: Services) -> AsyncGenerator[None]:
+        """Find out about the sandbox once the host has had its list of tools, which should not wait for it."""
+        self.services = services
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(_try_sandbox, services)
+            try:
+                yield
+            finally:
+                beside.cancel_scope.cancel()
+                self.services = None
+
+
+class PointsmanServer(MCPServer[Services]):
+    """An MCP server that offers to run code only where there is a sandbox that holds."""
+
+    async def list_tools(self) -> list[Tool]:
+        """The tools that can be used on this host, as far as is known: hosts ask while the sandboxes are still being tried."""
+        offered = await super().list_tools()
+        services = lifespan.services
+        if services is None or services.sandbox.may_hold:
+            return offered
+        return [tool for tool in offered if tool.name != "execute_python"]
+
+
+async def _try_sandbox(services: Services) -> None:
+    await anyio.sleep(SECONDS_BEFORE_A_SANDBOX_IS_TRIED)
+    await services.sandbox.available()
 
 
 lifespan = SharedServices()
-mcp = MCPServer[Services](
+mcp = PointsmanServer(
     "pointsman",
     title="Pointsman",
     version=VERSION,

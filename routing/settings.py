@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -22,12 +22,31 @@ from routing.types import Access, CostPreference
 
 PREFIX = "POINTSMAN_"
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+SearchEngine = Literal["brave", "tavily", "exa", "searxng", "duckduckgo"]
+SEARCH_ENGINES: tuple[SearchEngine, ...] = get_args(SearchEngine)
 _PREFERENCE_ALIASES = {"cost_optimized": "cheapest", "quality_optimized": "best_quality"}
 
 
 def preference_of(value: object) -> object:
     """Translate the names that other routers use for a cost preference into ours."""
     return _PREFERENCE_ALIASES.get(value, value) if isinstance(value, str) else value
+
+
+def listed(value: object) -> object:
+    """Split a list at its commas."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def search_order_of(value: object) -> object:
+    """Split names of search engines at commas, and offer the nearest right one for a name that is none."""
+    if not isinstance(value, str):
+        return value
+    names = tuple(dict.fromkeys(name.strip().lower() for name in value.split(",") if name.strip()))
+    if unknown := [name for name in names if name not in SEARCH_ENGINES]:
+        nearest = get_close_matches(unknown[0], SEARCH_ENGINES, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(SEARCH_ENGINES)}"
+        raise ValueError(f"{unknown[0]!r} is no search engine, {hint}")
+    return names
 
 
 class Settings(BaseModel):
@@ -49,6 +68,17 @@ class Settings(BaseModel):
     local_model: str = Field("auto", description="auto, off, or the path of a GGUF file of your own")
     local_threads: int | None = Field(None, ge=1, le=256, description="Threads of the embedded model")
     discover: bool = Field(default=True, description="Look for model servers on loopback (Ollama, LM Studio, …)")
+    search_order: Annotated[tuple[SearchEngine, ...], BeforeValidator(search_order_of)] = Field(
+        SEARCH_ENGINES, min_length=1, description="Search engines in the order they are asked; one left out is not used"
+    )
+    sandbox: str = Field("auto", description="Where code runs: auto, off, or the name of one sandbox")
+    sandbox_image: str | None = Field(None, description="Container image with Python that code may run in")
+    sandbox_runtime: str | None = Field(
+        None, description="Container runtime that isolates more, such as runsc (gVisor)"
+    )
+    fetch_allow: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+        (), description="Hosts and networks that fetch_url may read although they are not public"
+    )
     log_level: LogLevel = Field("WARNING", description="Of the log on stderr")
     variables: Mapping[str, str] = Field(default_factory=dict, repr=False, description="The whole environment")
 
@@ -85,14 +115,14 @@ class Settings(BaseModel):
             SettingsError: it holds characters that no key has and no HTTP header can carry.
 
         """
-        for name in provider.key_variables:
-            if key := self.variables.get(name, "").strip():
-                if not (key.isascii() and key.isprintable()):
-                    raise SettingsError(
-                        f"{name} holds characters that no key has. Copy the key again, without quotes or dots."
-                    )
-                return key
-        return None
+        return next((key for name in provider.key_variables if (key := self.secret(name))), None)
+
+    def secret(self, name: str) -> str | None:
+        """The key that a variable holds; ``None`` where it is empty. Raises as `key_of` does."""
+        key = self.variables.get(name, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise SettingsError(f"{name} holds characters that no key has. Copy the key again, without quotes or dots.")
+        return key or None
 
     def access_to(self, provider: Provider) -> Access | None:
         """How to reach a provider by its configured address and key; ``None`` where one of them is missing."""

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 VENDORS = {"openai", "anthropic", "google", "genai_prices", "xllamacpp"}
 STAGES = {"routing.analyzer", "routing.selector", "routing.assembler", "routing.dispatch", "routing.recorder"}
+MACHINERY = {"tools.fetching", "tools.searching", "tools.sandbox"}
 OURS = sorted(
     path for room in ("routing", "tools") for path in (ROOT / room).rglob("*.py") if "__pycache__" not in path.parts
 )
@@ -50,12 +51,19 @@ def test_routing_knows_nothing_of_mcp_and_tools_and_only_adapters_know_vendors(p
 
 
 @pytest.mark.parametrize("path", [path for path in OURS if module_of(path).startswith("tools")], ids=module_of)
-def test_tools_import_no_vendor_and_no_other_tool(path: Path) -> None:
-    shared = {"tools.base", "tools.arguments", "tools.results", "tools.schemas"}
+def test_tools_import_no_vendor_and_no_other_page(path: Path) -> None:
+    shared = {"tools.base", "tools.arguments", "tools.results", "tools.schemas", *MACHINERY}
     imported = set(imports_of(path))
     assert not {name for name in imported if under(name, VENDORS)}
     if module_of(path) != "tools":
-        assert {name for name in imported if under(name, {"tools"})} <= shared | {"tools"}
+        assert not {name for name in imported if under(name, {"tools"}) and name != "tools" and not under(name, shared)}
+
+
+@pytest.mark.parametrize("path", [path for path in OURS if under(module_of(path), MACHINERY)], ids=module_of)
+def test_what_the_pages_drive_knows_no_page_and_not_what_pages_share(path: Path) -> None:
+    imported = {name for name in imports_of(path) if under(name, {"tools"})}
+    assert not {name for name in imported if not under(name, MACHINERY)}
+    assert not {name for name in imports_of(path) if under(name, {"mcp", "mcp_types"})}
 
 
 @pytest.mark.parametrize("path", [path for path in OURS if under(module_of(path), STAGES)], ids=module_of)

@@ -81,6 +81,22 @@ async def test_a_delegated_task_is_answered_with_model_tokens_cost_and_savings(
     assert text_of(result).startswith("Paris.")
 
 
+async def test_texts_are_ranked_by_an_embedding_model(
+    era: Era, environment: dict[str, str], upstream: Upstream
+) -> None:
+    async with client(era) as host:
+        arguments = {"prompt": "a b", "texts": ["dddd", "a c"]}
+        result = await host.call_tool("route_and_answer", arguments)
+
+    data = data_of(result)
+    assert data["model_used"] == "openai/text-embedding-3-small"
+    assert data["embeddings"]["form"] == "ranking"
+    assert data["embeddings"]["similarities"][0] == {"text": 1, "other": None, "similarity": 1.0}
+    assert data["actual_cost_usd"] == pytest.approx(20 * 0.02 / 1e6, abs=1e-6)
+    assert upstream.requests[0].body["input"] == ["a b", "dddd", "a c"]
+    assert text_of(result).startswith("1. 1.000 a c")
+
+
 async def test_the_key_goes_to_the_provider_and_nowhere_else(
     era: Era, environment: dict[str, str], upstream: Upstream, tmp_path: Path
 ) -> None:
@@ -301,7 +317,20 @@ async def _end_when(event: Any, scope: anyio.CancelScope) -> None:
 async def test_every_tool_has_a_title_all_hints_described_arguments_and_an_output_schema(era: Era) -> None:
     tools = await server.mcp.list_tools()
 
-    assert [tool.name for tool in tools] == ["route_and_answer", "classify_task", "estimate_cost", "list_models"]
+    assert [tool.name for tool in tools] == [
+        "route_and_answer",
+        "classify_task",
+        "estimate_cost",
+        "list_models",
+        "web_search",
+        "fetch_url",
+        "execute_python",
+        "validate_python_syntax",
+        "memory_store",
+        "memory_search",
+        "memory_list",
+        "memory_delete",
+    ]
     for tool in tools:
         assert tool.title
         assert tool.annotations is not None
@@ -312,7 +341,7 @@ async def test_every_tool_has_a_title_all_hints_described_arguments_and_an_outpu
         assert all("description" in argument for argument in tool.input_schema["properties"].values()), tool.name
 
 
-async def test_the_list_of_tools_costs_a_host_less_than_2500_tokens(vocabularies: Path) -> None:
+async def test_the_list_of_tools_costs_a_host_less_than_4000_tokens(vocabularies: Path) -> None:
     counter = TokenCounter(vocabularies)
     await counter.load()
     tools = await server.mcp.list_tools()
@@ -320,4 +349,4 @@ async def test_the_list_of_tools_costs_a_host_less_than_2500_tokens(vocabularies
     counts = [counter.count(tool.model_dump_json(by_alias=True, exclude_none=True)) for tool in tools]
 
     assert all(count.exact for count in counts)
-    assert sum(count.tokens for count in counts) < 2_500
+    assert sum(count.tokens for count in counts) < 4_000

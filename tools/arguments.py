@@ -56,6 +56,17 @@ class ImageArgument(BaseModel):
 
 
 Images = Annotated[list[ImageArgument] | None, Field(description="Pictures for the task, base64", max_length=8)]
+LoopTool = Literal[
+    "web_search", "fetch_url", "execute_python", "validate_python_syntax", "memory_store", "memory_search"
+]
+Tools = Annotated[list[LoopTool] | None, Field(description="That the model may use; default: what fits the task")]
+Texts = Annotated[
+    list[str] | None,
+    Field(
+        description="To embed: prompt asks for vectors or similar pairs, or is a query to rank by",
+        max_length=256,
+    ),
+]
 History = Annotated[
     list[HistoryMessage] | None,
     Field(description="Earlier turns, oldest first; used instead of the session's", max_length=200),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,10 +22,14 @@ from routing.errors import AllModelsFailed, BudgetExceeded, DeadlineExceeded, Pr
 from routing.router import Router
 from routing.settings import Settings
 from routing.state import Store
-from routing.types import OnProgress, Progress
+from routing.types import LOCAL_CALLER, OnProgress, Progress, ToolUse
+from tools.fetching.fetch import Fetcher
+from tools.sandbox import Sandbox
 from tools.schemas import input_schema, output_schema
+from tools.searching import WebSearch
 
 _SECONDS_BETWEEN_REPORTS = 0.25
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,9 @@ class Services:
     router: Router
     store: Store
     runtime: EmbeddedRuntime
+    sandbox: Sandbox
+    fetcher: Fetcher
+    search: WebSearch
 
 
 class StrictTool(Tool):
@@ -61,7 +69,13 @@ class StrictTool(Tool):
 
 
 def strict_tool(
-    function: Callable[..., Any], *, title: str, read_only: bool, idempotent: bool, open_world: bool
+    function: Callable[..., Any],
+    *,
+    title: str,
+    read_only: bool,
+    idempotent: bool,
+    open_world: bool,
+    destructive: bool = False,
 ) -> StrictTool:
     """Make a tool of an async function; its docstring is what a model reads of it."""
     tool = cast(
@@ -71,7 +85,10 @@ def strict_tool(
             title=title,
             description=" ".join((function.__doc__ or "").split()),
             annotations=ToolAnnotations(
-                read_only_hint=read_only, destructive_hint=False, idempotent_hint=idempotent, open_world_hint=open_world
+                read_only_hint=read_only,
+                destructive_hint=destructive,
+                idempotent_hint=idempotent,
+                open_world_hint=open_world,
             ),
         ),
     )
@@ -93,6 +110,22 @@ def errors_for_the_model() -> Generator[None]:
         yield
     except RoutingError as error:
         raise ToolError(f"{error} {_retry_advice(error)}") from error
+
+
+async def book(context: object, name: str, cost_microusd: int, started_at: float) -> None:
+    """Write a paid call of a host's into the ledger; what a model calls in the loop goes into its route's bill.
+
+    What was paid for is handed over even where the ledger is broken.
+    """
+    if cost_microusd == 0 or not isinstance(context, Context):
+        return
+    took = round(1000 * (time.time() - started_at))
+    use = ToolUse(name=name, is_error=False, latency_ms=took, cost_microusd=cost_microusd)
+    try:
+        services = services_of(cast("Context[Services, Any]", context))
+        await services.store.ledger.record_tool(LOCAL_CALLER, use, started_at)
+    except Exception:  # noqa: BLE001 - the store may fail in any way
+        _log.exception("a call of %s could not be written to the ledger", name)
 
 
 def relay(context: Context[Services, Any], clock: Callable[[], float] = time.monotonic) -> OnProgress:

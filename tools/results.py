@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 
 from routing.dispatch.breaker import BreakerState
 from routing.pricing import saved_microusd, usd
@@ -12,6 +12,8 @@ from routing.types import (
     Attempt,
     AttemptOutcome,
     Category,
+    EmbeddingForm,
+    Embeddings,
     FinishReason,
     ModelSelection,
     Pattern,
@@ -109,8 +111,32 @@ class AttemptResult(Result):
         )
 
 
-_AS_IN_CLASSIFY = WithJsonSchema({"type": "object", "description": "As classify_task returns it"})
-"""Told once in the list of tools: a schema is paid for by every host that reads it."""
+class SimilarityResult(Result):
+    """How alike two texts are."""
+
+    text: int
+    other: int | None
+    similarity: float
+
+
+class EmbeddingsResult(Result):
+    """What an embedding model found."""
+
+    form: EmbeddingForm
+    vectors: list[list[float]]
+    similarities: list[SimilarityResult] = Field(description="Indices of texts, the most alike first")
+
+    @classmethod
+    def of(cls, embeddings: Embeddings) -> EmbeddingsResult:
+        """From what was computed; single precision is what the models give."""
+        rows = embeddings.similarities
+        return cls(
+            form=embeddings.form,
+            vectors=[[float(f"{value:.7g}") for value in vector] for vector in embeddings.vectors],
+            similarities=[
+                SimilarityResult(text=row.text, other=row.other, similarity=round(row.similarity, 4)) for row in rows
+            ],
+        )
 
 
 class RouteResult(Result):
@@ -122,8 +148,8 @@ class RouteResult(Result):
     response: str
     finish_reason: FinishReason | None
     model_used: str
-    task_analysis: Annotated[AnalysisResult, _AS_IN_CLASSIFY]
-    model_selection: Annotated[SelectionResult, _AS_IN_CLASSIFY]
+    task_analysis: AnalysisResult
+    model_selection: SelectionResult
     actual_input_tokens: int
     actual_output_tokens: int
     tokens_estimated: bool = Field(description="true: the provider reported none, we counted")
@@ -133,6 +159,7 @@ class RouteResult(Result):
     savings_usd: float | None = Field(description="Against the baseline model, all attempts paid")
     latency_ms: int
     tools_called: list[str]
+    embeddings: EmbeddingsResult | None = Field(description="Of texts: vectors, or similarities by their indices")
     attempts: list[AttemptResult]
     notices: list[str]
 
@@ -159,6 +186,7 @@ class RouteResult(Result):
             savings_usd=usd(saved_microusd(record)),
             latency_ms=record.latency_ms,
             tools_called=[use.name for use in record.tools],
+            embeddings=EmbeddingsResult.of(record.embeddings) if record.embeddings else None,
             attempts=[AttemptResult.of(attempt) for attempt in record.attempts],
             notices=list(record.notices),
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 
 from routing.estimate import Estimate, estimates
@@ -31,6 +32,8 @@ async def route_and_answer(
     session_id: given.SessionId = None,
     history: given.History = None,
     images: given.Images = None,
+    texts: given.Texts = None,
+    tools: given.Tools = None,
     cost_preference: given.Preference = None,
     force_model: given.ForceModel = None,
     self_hosted_only: given.SelfHostedOnly = None,
@@ -57,6 +60,8 @@ async def route_and_answer(
         session_id=session_id,
         history=given.messages_of(history),
         images=given.images_of(images),
+        texts=tuple(texts or ()),
+        tools=None if tools is None else tuple(tools),
         constraints=given.constraints_of(
             services.settings,
             cost_preference=cost_preference,
@@ -140,8 +145,12 @@ def _spoken(record: RouteRecord) -> CallToolResult:
     result = RouteResult.of(record)
     bill = f"{result.model_used}, {spoken_usd(record.cost_microusd)}, session_id {result.session_id}"
     notices = "".join(f"\nNote: {notice}" for notice in record.notices)
+    pictures = [
+        ImageContent(data=base64.b64encode(image.data).decode("ascii"), mime_type=image.media_type)
+        for image in record.images
+    ]
     return CallToolResult(
-        content=[TextContent(text=record.text), TextContent(text=f"[{bill}]{notices}")],
+        content=[TextContent(text=record.text), *pictures, TextContent(text=f"[{bill}]{notices}")],
         structured_content=result.model_dump(mode="json"),
     )
 

@@ -20,12 +20,14 @@ def input_schema(schema: Object) -> Object:
 
 
 def output_schema(schema: Object) -> Object:
-    """The data of a result: the names of its fields, with their types."""
+    """The data of a result: the names of its fields, with their types. What is inside of them, their own names tell."""
     named: dict[str, Object] = schema.get("$defs", {})
     definitions = {
-        name: {key: part for key, part in row.items() if key != "description"} for name, row in named.items()
+        name: {key: part for key, part in row.items() if key not in ("description", "properties")}
+        for name, row in named.items()
     }
-    return _Diet(definitions=definitions, dropped=_SAID_BY_THE_VALUE, nullable=True).lean(schema)
+    fields = _Diet(definitions=definitions, dropped=_SAID_BY_THE_VALUE | {"items"}, nullable=True).lean(schema)
+    return {key: part for key, part in fields.items() if key != "description"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

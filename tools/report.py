@@ -1,0 +1,516 @@
+"""What it cost, what it saved and how good it was: `usage_report`, `record_feedback`.
+
+The report's data is also what the dashboard shows (`tools/dashboard/`): over HTTP, and inside hosts that render MCP Apps, which
+hand the page the result of `usage_report` and let it ask for more.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from mcp.server.mcpserver import Context
+from mcp_types import CallToolResult, TextContent
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from routing.catalog import Catalog
+from routing.errors import InvalidTask
+from routing.pricing import saved_microusd, spoken_usd, usd
+from routing.report import (
+    BREAKDOWNS,
+    Alert,
+    Breakdown,
+    BudgetGauge,
+    Budgets,
+    Figures,
+    Group,
+    Host,
+    Period,
+    Point,
+    Report,
+    WholeLoop,
+    Window,
+    report_of,
+    window_of,
+)
+from routing.types import LOCAL_CALLER, RouteRecord
+from tools.base import Result, Services, StrictTool, errors_for_the_model, services_of, strict_tool
+
+AnyContext = Context[Services, Any]
+DASHBOARD_URI = "ui://pointsman/dashboard.html"
+MOST_NOTE_CHARS = 2_000
+_FEW_DECISIONS, _MANY_DECISIONS = 5, 20
+_MOST_LINES = 8
+_SECOND_MS = 1_000
+
+By = Literal["model", "provider", "tier", "category", "all"]
+
+
+def _score_of(value: object) -> object:
+    """Translate a word of praise or blame into a score."""
+    return {"good": 1.0, "bad": 0.0}.get(value, value) if isinstance(value, str) else value
+
+
+Score = Annotated[
+    float,
+    BeforeValidator(_score_of),
+    Field(ge=0, le=1, allow_inf_nan=False, description="0-1, good, bad"),
+    WithJsonSchema({}),
+]
+
+
+def _words(words: str) -> WithJsonSchema:
+    """One of some words, in fewer tokens than an enum takes."""
+    return WithJsonSchema({"type": "string", "description": words})
+
+
+class FiguresResult(Result):
+    """Sums over tasks. ``saved_usd`` is the baseline less all calls and tools, negative where money was lost."""
+
+    tasks: int
+    completed: int
+    failed: int
+    cancelled: int
+    calls: int
+    failed_calls: int
+    error_rate: float | None
+    fallback_rate: float | None
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    cost_usd: float
+    tools_usd: float
+    baseline_usd: float
+    saved_usd: float
+    losing_tasks: int
+    lost_usd: float
+    uncompared_tasks: int
+    unpriced_calls: int
+    p50_ms: int | None
+    p95_ms: int | None
+    first_token_p50_ms: int | None
+    first_token_p95_ms: int | None
+    scored: int
+    mean_score: float | None
+    low_share: float | None
+
+    @classmethod
+    def of(cls, figures: Figures) -> FiguresResult:
+        """From what was summed."""
+        return cls(**_figures_of(figures))
+
+
+class GroupResult(FiguresResult):
+    """The same of one model, provider, tier or category; without a name: what none of them did."""
+
+    name: str | None
+
+    @classmethod
+    def of_group(cls, group: Group) -> GroupResult:
+        """From what was summed."""
+        return cls(name=group.name, **_figures_of(group.figures))
+
+
+class PointResult(Result):
+    """One step of time."""
+
+    start: str
+    tasks: int
+    cost_usd: float
+    saved_usd: float
+
+    @classmethod
+    def of(cls, point: Point) -> PointResult:
+        """From what was summed."""
+        return cls(
+            start=_spoken_time(point.start),
+            tasks=point.routes,
+            cost_usd=point.cost_microusd / 1e6,
+            saved_usd=point.saved_microusd / 1e6,
+        )
+
+
+class AlertResult(Result):
+    """A tier whose success is not what it used to be."""
+
+    tier: int
+    measure: Literal["answered", "good"]
+    now: float
+    record: float
+    samples: int
+    text: str
+
+    @classmethod
+    def of(cls, alert: Alert) -> AlertResult:
+        """From what was compared."""
+        return cls(
+            tier=alert.tier,
+            measure=alert.measure,
+            now=round(alert.now, 4),
+            record=round(alert.record, 4),
+            samples=alert.samples,
+            text=_spoken_alert(alert),
+        )
+
+
+class DecisionResult(Result):
+    """A task, the model that took it, and why."""
+
+    route_id: str
+    at: str
+    outcome: str
+    category: str | None
+    complexity: int | None
+    model: str | None
+    fallback: bool
+    reason: str | None
+    calls: int
+    latency_ms: int
+    cost_usd: float | None
+    saved_usd: float | None
+    score: float | None
+    error: str | None
+
+    @classmethod
+    def of(cls, route: RouteRecord, score: float | None) -> DecisionResult:
+        """From what was recorded."""
+        analysis, selection = route.analysis, route.selection
+        chosen = selection.primary_model if selection else None
+        return cls(
+            route_id=route.route_id,
+            at=_spoken_time(route.started_at),
+            outcome=route.outcome,
+            category=analysis.category if analysis else None,
+            complexity=analysis.complexity if analysis else None,
+            model=route.model_used or chosen,
+            fallback=route.model_used is not None and route.model_used != chosen,
+            reason=selection.reasoning if selection else None,
+            calls=len(route.attempts),
+            latency_ms=route.latency_ms,
+            cost_usd=usd(route.cost_microusd),
+            saved_usd=usd(saved_microusd(route)),
+            score=score,
+            error=route.error,
+        )
+
+
+class WholeLoopResult(Result):
+    """What is left of the savings when the host's own tokens are paid."""
+
+    host_model: str
+    host_usd: float
+    saved_usd: float
+
+    @classmethod
+    def of(cls, loop: WholeLoop) -> WholeLoopResult:
+        """From what was computed."""
+        return cls(host_model=loop.host_model, host_usd=loop.host_microusd / 1e6, saved_usd=loop.saved_microusd / 1e6)
+
+
+class BudgetResult(Result):
+    """How much of a budget is used."""
+
+    limit_usd: float
+    spent_usd: float
+    reserved_usd: float
+    resets_at: str
+
+    @classmethod
+    def of(cls, gauge: BudgetGauge | None) -> BudgetResult | None:
+        """From its gauge; ``None`` where no such budget is set."""
+        if gauge is None:
+            return None
+        return cls(
+            limit_usd=gauge.limit_microusd / 1e6,
+            spent_usd=gauge.spent_microusd / 1e6,
+            reserved_usd=gauge.reserved_microusd / 1e6,
+            resets_at=_spoken_time(gauge.resets_at),
+        )
+
+
+class BudgetsResult(Result):
+    """The budgets; ``null`` where none is set."""
+
+    hourly: BudgetResult | None
+    monthly: BudgetResult | None
+
+    @classmethod
+    def of(cls, budgets: Budgets) -> BudgetsResult:
+        """From their gauges."""
+        return cls(hourly=BudgetResult.of(budgets.hourly), monthly=BudgetResult.of(budgets.monthly))
+
+
+class ReportResult(Result):
+    """The report as data. Times are UTC; points of ``over_time`` are ``step_seconds`` apart, those without a task left out."""
+
+    period: str | None
+    since: str | None
+    until: str
+    step_seconds: int
+    totals: FiguresResult
+    own_tools_usd: float
+    whole_loop: WholeLoopResult | None
+    over_time: list[PointResult]
+    groups: dict[str, list[GroupResult]]
+    alerts: list[AlertResult]
+    recent: list[DecisionResult]
+    budgets: BudgetsResult
+
+
+class FeedbackResult(Result):
+    """What was kept; ``replaced`` is the score before, if any."""
+
+    score: float
+    replaced: float | None
+
+
+async def usage_report(
+    ctx: AnyContext,
+    period: Annotated[Period, _words("hour, day, week, month, all")] = "week",
+    by: Annotated[By, _words("model, provider, tier, category, all")] = "model",
+) -> Annotated[CallToolResult, ReportResult]:
+    """Costs, savings, quality."""
+    services = services_of(ctx)
+    with errors_for_the_model():
+        report = await reported(services, window_of(period, _now(services)))
+        result = await told(services, report, by)
+    said = spoken(report, "model" if by == "all" else by)
+    return CallToolResult(content=[TextContent(text=said)], structured_content=result.model_dump(mode="json"))
+
+
+async def record_feedback(
+    ctx: AnyContext,
+    route_id: Annotated[str, Field(description="Which")],
+    score: Score,
+    note: Annotated[str | None, Field(description="Why")] = None,
+) -> FeedbackResult:
+    """Rate an answer."""
+    with errors_for_the_model():
+        if note is not None and len(note) > MOST_NOTE_CHARS:
+            raise InvalidTask(
+                f"the note has {len(note):,} characters, and {MOST_NOTE_CHARS:,} are the most. Shorten it."
+            )
+        replaced = await services_of(ctx).store.feedback.record(LOCAL_CALLER, route_id, score, note)
+    return FeedbackResult(score=score, replaced=replaced)
+
+
+async def reported(services: Services, window: Window) -> Report:
+    """The report on a window, from the ledger's sums."""
+    sums = await services.store.reports.usage(LOCAL_CALLER, since=window.since, span=window.span)
+    catalog = await services.catalog.current()
+    tiers = {model.model_id: model.tier for model in catalog.models.values()}
+    return report_of(sums, window, tiers=tiers, host=_host_of(services, catalog))
+
+
+async def told(services: Services, report: Report, by: By = "all") -> ReportResult:
+    """The report as data, with the last decisions; all breakdowns and more decisions where ``by`` is ``all``."""
+    breakdowns: Sequence[Breakdown] = BREAKDOWNS if by == "all" else (by,)
+    decisions = _MANY_DECISIONS if by == "all" else _FEW_DECISIONS
+    routes = await services.store.ledger.recent(LOCAL_CALLER, decisions)
+    scores = await services.store.feedback.scores(LOCAL_CALLER, [route.route_id for route in routes])
+    return _result_of(report, breakdowns, routes, scores)
+
+
+async def dashboard_data(services: Services, period: Period) -> str:
+    """What the dashboard shows, as JSON."""
+    report = await reported(services, window_of(period, _now(services)))
+    return (await told(services, report)).model_dump_json()
+
+
+def _now(services: Services) -> float:
+    return services.router.dispatcher.wall_clock()
+
+
+def _host_of(services: Services, catalog: Catalog) -> Host | None:
+    """The host's model, where the settings name one that the registry knows."""
+    name: str | None = getattr(services.settings, "host_model", None)
+    model = catalog.models.get(name or "")
+    if model is None:
+        return None
+    counted = services.router.assembler.counter.count(_schemas(), model.tokenizer)
+    return Host(model_id=model.model_id, prices=model.prices, schema_tokens=counted.tokens)
+
+
+@functools.cache
+def _schemas() -> str:
+    """The tools as a host puts them before its model."""
+    from tools import all_tools  # noqa: PLC0415 - that page imports this one
+
+    return json.dumps([[tool.name, tool.description, tool.parameters] for tool in all_tools()])
+
+
+def _result_of(
+    report: Report, breakdowns: Sequence[Breakdown], routes: Sequence[RouteRecord], scores: Mapping[str, float]
+) -> ReportResult:
+    window = report.window
+    return ReportResult(
+        period=window.period,
+        since=None if window.since is None else _spoken_time(window.since),
+        until=_spoken_time(window.until),
+        step_seconds=report.step,
+        totals=FiguresResult.of(report.totals),
+        own_tools_usd=report.own_tools_microusd / 1e6,
+        whole_loop=None if report.whole_loop is None else WholeLoopResult.of(report.whole_loop),
+        over_time=[PointResult.of(point) for point in report.points],
+        groups={name: [GroupResult.of_group(group) for group in report.groups[name]] for name in breakdowns},
+        alerts=[AlertResult.of(alert) for alert in report.alerts],
+        recent=[DecisionResult.of(route, scores.get(route.route_id)) for route in routes],
+        budgets=BudgetsResult.of(report.budgets),
+    )
+
+
+def _figures_of(figures: Figures) -> dict[str, Any]:
+    usage, quality = figures.usage, figures.quality
+    return {
+        "tasks": figures.routes,
+        "completed": figures.completed,
+        "failed": figures.failed,
+        "cancelled": figures.cancelled,
+        "calls": figures.attempts,
+        "failed_calls": figures.failures,
+        "error_rate": _rounded(figures.error_rate),
+        "fallback_rate": _rounded(figures.fallback_rate),
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cost_usd": figures.cost_microusd / 1e6,
+        "tools_usd": figures.tools_microusd / 1e6,
+        "baseline_usd": figures.baseline_microusd / 1e6,
+        "saved_usd": figures.saved_microusd / 1e6,
+        "losing_tasks": figures.losing,
+        "lost_usd": figures.lost_microusd / 1e6,
+        "uncompared_tasks": figures.uncompared,
+        "unpriced_calls": figures.unpriced,
+        "p50_ms": figures.latency.p50_ms,
+        "p95_ms": figures.latency.p95_ms,
+        "first_token_p50_ms": figures.first_token.p50_ms,
+        "first_token_p95_ms": figures.first_token.p95_ms,
+        "scored": quality.scored,
+        "mean_score": _rounded(quality.mean),
+        "low_share": _rounded(quality.low_share),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+# ── Text ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def spoken(report: Report, by: Breakdown) -> str:
+    """The report in a few lines."""
+    if not report.totals.routes:
+        return f"{_spoken_window(report.window)}: no task was delegated. route_and_answer delegates one."
+    lines = [
+        _spoken_tasks(report),
+        _spoken_money(report),
+        _spoken_speed(report.totals),
+        *(f"- {_spoken_group(group, by)}" for group in report.groups[by][:_MOST_LINES]),
+        *(f"Alert: {_spoken_alert(alert)}" for alert in report.alerts),
+    ]
+    return "\n".join(lines)
+
+
+def _spoken_window(window: Window) -> str:
+    return "Since the first task" if window.since is None else f"Since {_spoken_time(window.since)[:16]} UTC"
+
+
+def _spoken_tasks(report: Report) -> str:
+    totals = report.totals
+    fallbacks = f", {_percent(totals.fallback_rate)} of answers from a fallback" if totals.fallbacks else ""
+    return (
+        f"{_spoken_window(report.window)}: {totals.routes:,} tasks, {totals.completed:,} answered, {totals.failed:,} failed, "
+        f"{totals.cancelled:,} cancelled; {totals.attempts:,} calls, {_percent(totals.error_rate)} failed{fallbacks}."
+    )
+
+
+def _spoken_money(report: Report) -> str:
+    totals = report.totals
+    spent, baseline = _money(totals.cost_microusd), _money(totals.baseline_microusd)
+    saved = f"{_saved(totals.saved_microusd)}, net of retries, failures and tools"
+    said = [f"Spent {spent}; the baseline would have cost {baseline}: {saved}."]
+    if totals.losing:
+        said.append(f"{totals.losing:,} of the tasks lost money, {_money(totals.lost_microusd)} in all.")
+    if totals.uncompared:
+        said.append(f"{totals.uncompared:,} could not be compared: a price is unknown.")
+    if report.own_tools_microusd:
+        said.append(f"Tools that you called yourself cost {_money(report.own_tools_microusd)} besides.")
+    if loop := report.whole_loop:
+        host = _money(loop.host_microusd)
+        said.append(f"Delegating cost {loop.host_model} about {host}: {_saved(loop.saved_microusd)} in all.")
+    return " ".join(said)
+
+
+def _spoken_speed(totals: Figures) -> str:
+    quality = totals.quality
+    scored = (
+        f" {quality.scored:,} scored, mean {quality.mean:.2f}, {_percent(quality.low_share)} below 0.7."
+        if quality.mean is not None
+        else ""
+    )
+    return f"Answers took p50 {_time(totals.latency.p50_ms)}, p95 {_time(totals.latency.p95_ms)}.{scored}"
+
+
+def _spoken_group(group: Group, by: Breakdown) -> str:
+    figures, quality = group.figures, group.figures.quality
+    name = group.name or "none answered"
+    scored = f", score {quality.mean:.2f} of {quality.scored:,}" if quality.mean is not None else ""
+    money = f"{_money(figures.cost_microusd)}, {_saved(figures.saved_microusd)}"
+    speed = f"p50 {_time(figures.latency.p50_ms)}, {_percent(figures.error_rate)} of calls failed"
+    return f"{'tier ' if by == 'tier' and group.name else ''}{name}: {figures.routes:,} tasks, {money}, {speed}{scored}"
+
+
+def _spoken_alert(alert: Alert) -> str:
+    what = {"answered": "calls that answered", "good": "answers scored 0.7 or better"}[alert.measure]
+    way = "fell" if alert.now < alert.record else "rose"
+    moved = f"{what} {way} to {_percent(alert.now)} from {_percent(alert.record)} before"
+    return f"tier {alert.tier}: {moved} ({alert.samples:,} samples)."
+
+
+def _money(microusd: int) -> str:
+    return f"-{spoken_usd(-microusd)}" if microusd < 0 else spoken_usd(microusd)
+
+
+def _saved(microusd: int) -> str:
+    return f"{_money(-microusd)} lost" if microusd < 0 else f"{_money(microusd)} saved"
+
+
+def _percent(value: float | None) -> str:
+    return "?" if value is None else f"{value:.1%}"
+
+
+def _time(milliseconds: int | None) -> str:
+    if milliseconds is None:
+        return "?"
+    return f"{milliseconds} ms" if milliseconds < _SECOND_MS else f"{milliseconds / _SECOND_MS:.1f} s"
+
+
+def _spoken_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _in_brief(tool: StrictTool) -> StrictTool:
+    """Leave out what the results tell by their values, and defaults: few conversations ask, and every host pays."""
+    arguments: dict[str, dict[str, Any]] = tool.parameters["properties"]
+    lean = {name: {key: part for key, part in row.items() if key != "default"} for name, row in arguments.items()}
+    tool.parameters = {**tool.parameters, "properties": lean}
+    tool.fn_metadata.output_schema = {"type": "object"}
+    return tool
+
+
+def tools() -> Sequence[StrictTool]:
+    """The tools of this page."""
+    report = _in_brief(strict_tool(usage_report, title="Usage", read_only=True, idempotent=True, open_world=False))
+    report.meta = {"ui": {"resourceUri": DASHBOARD_URI}}
+    feedback = _in_brief(
+        strict_tool(record_feedback, title="Feedback", read_only=False, idempotent=True, open_world=False)
+    )
+    return (report, feedback)
