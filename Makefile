@@ -34,6 +34,8 @@ bench: .venv/ready-dev
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/outage.py
+	$(BIN)/python bench/sandbox.py
+	$(BIN)/python bench/memory.py
 
 wheel: .venv/ready-dev
 	$(BIN)/python -m hatchling build --target wheel
