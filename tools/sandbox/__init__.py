@@ -8,6 +8,7 @@
     pool.py        guests that are warm before they are wanted, for one call each
     sessions.py    guests that are kept, with their variables
     backends.py    the backends, strongest first: bubblewrap.py, landlock.py, containers.py, …
+    host.py        what they need to know of the host
     seccomp.py     system-call filters
 
 `Sandbox` is the face of it. It fails closed: no code runs before a backend has been probed and held.

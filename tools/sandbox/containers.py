@@ -19,12 +19,12 @@ import threading
 from collections.abc import Mapping
 from typing import Literal
 
+from tools.sandbox.host import MOST_TASKS
 from tools.sandbox.types import GUEST_PROGRAM, Launch, Limits, guest_arguments
 
 Engine = Literal["docker", "podman"]
 GVISOR = "runsc"
 
-_MOST_TASKS = 256
 _SECONDS_TO_REMOVE = 60
 _CLIENT_VARIABLES = (
     "PATH", "HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "CONTAINER_HOST",
@@ -87,7 +87,7 @@ class Container:
 def _bounds(limits: Limits) -> tuple[str, ...]:
     memory = str(limits.memory_bytes)
     return (
-        *("--memory", memory, "--memory-swap", memory, "--pids-limit", str(_MOST_TASKS), "--ulimit", "core=0"),
+        *("--memory", memory, "--memory-swap", memory, "--pids-limit", str(MOST_TASKS), "--ulimit", "core=0"),
         *("--ulimit", f"cpu={limits.cpu_seconds}", "--ulimit", f"nofile={limits.open_files}"),
         *("--ulimit", f"fsize={limits.file_bytes}"),
         *("--tmpfs", f"/tmp:rw,noexec,nosuid,nodev,size={limits.tmp_bytes},mode=1777"),  # noqa: S108 - the container's

@@ -17,14 +17,13 @@ import json
 import os
 import platform
 import sys
-import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tools.sandbox import scratch, seccomp
+from tools.sandbox.host import NOBODY, bounded, package_folders
 from tools.sandbox.types import GUEST_PROGRAM, Launch, Limits, guest_arguments
 
-_NOBODY = 65534
 _LAUNCHER = Path(__file__).resolve().with_name("landlock_launcher.py")
 _SYSTEM = (
     "/lib",
@@ -70,8 +69,8 @@ class Landlock:
         writable = scratch.made(self._folder)
         if os.geteuid() != 0:
             return _launch(limits, writable, inside={}, opened=())
-        os.chown(writable, _NOBODY, _NOBODY)
-        folders = (sys.base_prefix, *_packages(), str(_LAUNCHER.parent), writable)
+        os.chown(writable, NOBODY, NOBODY)
+        folders = (sys.base_prefix, *package_folders(), str(_LAUNCHER.parent), writable)
         opened = [os.open(os.path.realpath(folder), os.O_PATH | os.O_DIRECTORY) for folder in folders]
         inside = {os.path.realpath(folder): f"/proc/self/fd/{fd}" for folder, fd in zip(folders, opened, strict=True)}
         return _launch(limits, writable, inside, opened)
@@ -80,9 +79,11 @@ class Landlock:
 def _launch(limits: Limits, writable: str, inside: Mapping[str, str], opened: Sequence[int]) -> Launch:
     """Make the command line, each path as the guest will find it (``inside``, by folders on the host)."""
     at = functools.partial(path_inside, inside)
-    arguments = guest_arguments(limits, packages=tuple(map(at, _packages())), program=at(str(GUEST_PROGRAM)))
+    arguments = guest_arguments(
+        bounded(limits), packages=tuple(map(at, package_folders())), program=at(str(GUEST_PROGRAM))
+    )
     walls = {
-        "readable": [*map(at, (f"{sys.base_prefix}/lib", *_packages())), *_SYSTEM],
+        "readable": [*map(at, (f"{sys.base_prefix}/lib", *package_folders())), *_SYSTEM],
         "writable": at(writable),
         "tmp_bytes": limits.tmp_bytes,
         "guest": arguments[-2:],
@@ -94,10 +95,6 @@ def _launch(limits: Limits, writable: str, inside: Mapping[str, str], opened: Se
         close=functools.partial(_close, opened),
         end=functools.partial(scratch.remove, writable),
     )
-
-
-def _packages() -> tuple[str, ...]:
-    return tuple(dict.fromkeys(sysconfig.get_path(scheme) for scheme in ("purelib", "platlib")))
 
 
 def path_inside(inside: Mapping[str, str], path: str) -> str:

@@ -47,7 +47,6 @@ _DEVICES = {"/dev/null": _READ_FILE | _WRITE_FILE, "/dev/zero": _READ_FILE, "/de
 
 _SECONDS_BETWEEN_COUNTS = 0.05
 ENTRY_BYTES = 4096  # what an empty file or folder is counted as, so that their number is bounded too
-_MOST_TASKS = 256
 
 
 class Walls(NamedTuple):
@@ -79,7 +78,6 @@ def main() -> NoReturn:
     if child := os.fork():
         _watch(child, walls)
     _control_process(_SET_PDEATHSIG, signal.SIGKILL)
-    _bound_tasks()
     _restrict(walls)
     seccomp["install"](seccomp["program"](confined_by_namespaces=False))
     sys.argv[:] = walls.guest
@@ -93,20 +91,6 @@ def _beside(name: str) -> dict[str, Any]:
 
 def _control_process(option: int, value: int) -> None:
     _checked(ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0), "prctl")
-
-
-def _bound_tasks() -> None:
-    """Bound the threads; the kernel counts those of all of the user's processes, so what runs already is added."""
-    running = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if process.stat().st_uid == os.geteuid():
-                running += len(list(process.joinpath("task").iterdir()))
-        except OSError:
-            continue  # it has ended
-    _, most = resource.getrlimit(resource.RLIMIT_NPROC)
-    tasks = running + _MOST_TASKS if most == resource.RLIM_INFINITY else min(most, running + _MOST_TASKS)
-    resource.setrlimit(resource.RLIMIT_NPROC, (tasks, tasks))
 
 
 def _restrict(walls: Walls) -> None:

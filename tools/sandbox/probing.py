@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from tools.sandbox.guests import Guest, GuestFailed
+from tools.sandbox.host import NOBODY
 from tools.sandbox.types import Backend, Limits, Outcome, Verdict
 
 _SECONDS = 10.0
-_NOBODY = 65534
 _TOLD_TO_EVERYBODY = frozenset(
     {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "PWD", "HOME", "TMPDIR", "TERM", "SHLVL", "HOSTNAME"}
 )
@@ -108,7 +108,7 @@ def _baited() -> Generator[_Bait]:
         (folder / "canary").write_text(secret, encoding="ascii")
         if os.geteuid() == 0:
             for path in (folder, folder / "canary"):
-                os.chown(path, _NOBODY, _NOBODY)
+                os.chown(path, NOBODY, NOBODY)
         port.settimeout(0)
         yield _Bait(canary=folder / "canary", secret=secret, outside=folder / "out", listener=port)
 
