@@ -7,7 +7,9 @@ from pathlib import Path
 import httpx2 as httpx
 import platformdirs
 import pytest
+from mcp import Client
 
+import server
 from routing.dispatch.providers import one_call_each
 from routing.dispatch.providers.anthropic import Anthropic
 from routing.dispatch.providers.compatible import Compatible
@@ -108,3 +110,21 @@ async def test_a_conversation_with_a_tool_runs_over_each_wire_that_the_server_sp
     finally:
         await runtime.aclose()
     assert all("21" in answer for answer in answers.values()), answers
+
+
+@pytest.mark.anyio
+async def test_a_task_that_names_python_is_computed_in_the_sandbox_and_answered(
+    weights_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "models").symlink_to(weights_folder)
+    for name, value in {"POINTSMAN_HOME": str(home), "POINTSMAN_DISCOVER": "false"}.items():
+        monkeypatch.setenv(name, value)
+    async with Client(server.mcp) as host:
+        result = await host.call_tool("route_and_answer", {"prompt": "What is 2**127 - 1? Use Python."})
+
+    assert result.structured_content is not None
+    assert result.structured_content["model_used"] == "local/qwen2.5-coder-0.5b-instruct"
+    assert "execute_python" in result.structured_content["tools_called"]
+    assert "170141183460469231731687303715884105727" in result.structured_content["response"]
