@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/sh
 
-.PHONY: demo test check lint types format pull bench lock wheel clean
+.PHONY: demo test check lint types format pull bench lock wheel mcpb clean
 
 demo: .venv/ready
 	@$(BIN)/python server.py pull
@@ -36,9 +36,21 @@ bench: .venv/ready-dev
 	$(BIN)/python bench/outage.py
 	$(BIN)/python bench/sandbox.py
 	$(BIN)/python bench/memory.py
+	$(BIN)/python bench/routing.py
 
 wheel: .venv/ready-dev
 	$(BIN)/python -m hatchling build --target wheel
+
+# The bundle that hosts install by a double click: what the wheel holds, and the manifest. Needs Node.
+MCPB := npx --yes @anthropic-ai/mcpb@2.1.2
+mcpb: .venv/ready-dev
+	rm -rf build/mcpb
+	mkdir -p build/mcpb dist
+	$(BIN)/python -m hatchling build --target wheel --directory build/mcpb
+	$(BIN)/python -m zipfile --extract build/mcpb/*.whl build/mcpb
+	cp manifest.json pyproject.toml README.md LICENSE build/mcpb/pointsman
+	$(MCPB) validate build/mcpb/pointsman/manifest.json
+	$(MCPB) pack build/mcpb/pointsman dist/pointsman.mcpb
 
 # The pinned requirements carry hashes and no addresses, so they hold for any package index.
 lock:

@@ -11,6 +11,7 @@
       DeadlineExceeded         the time that was allowed is over
       ToolFailed               a tool could not do what it was asked: .retryable
       AssetError               weights or a vocabulary can be had from no mirror, or are damaged
+      TrainingError            what the router should learn from is absent, broken or too little (routing/learning)
       ProviderError            an upstream call failed: .provider .model_id .retryable
         ProviderTimeout          no answer in time                                 retryable
         ProviderUnavailable      unreachable, overloaded, 5xx, cut off             retryable
@@ -58,7 +59,12 @@ class ContextOverflow(RoutingError):
 
 
 class BudgetExceeded(RoutingError):
-    """The money that was allowed is spent."""
+    """The money that was allowed is spent; ``resets_at`` is when there is more, ``None`` where there will not be."""
+
+    def __init__(self, message: str, *, left_microusd: int = 0, resets_at: float | None = None) -> None:
+        super().__init__(message)
+        self.left_microusd = left_microusd
+        self.resets_at = resets_at
 
 
 class DeadlineExceeded(RoutingError):
@@ -75,6 +81,10 @@ class ToolFailed(RoutingError):
 
 class AssetError(RoutingError):
     """Weights or a vocabulary can be had from no mirror, or are damaged."""
+
+
+class TrainingError(RoutingError):
+    """The training data is not there, is broken, or is too little to learn from."""
 
 
 class ProviderError(RoutingError):

@@ -225,3 +225,46 @@ def test_a_misspelt_command_offers_the_nearest(terminal: Terminal) -> None:
     result = terminal.run("askk", "hi")
     assert result.returncode == 2
     assert "Did you mean 'ask'" in result.stderr
+
+
+def test_prompts_are_scored_in_order_for_a_pair_that_was_learned_of(terminal: Terminal) -> None:
+    lines = "\n".join(json.dumps({"prompt": prompt}) for prompt in ("What is 7 times 8?", "Who wrote Faust?", "Hi"))
+    pair = ("--pair", "mixtral-8x7b-instruct,gpt-4-1106-preview", "--jsonl", "-")
+
+    result, again = (terminal.run("score", *pair, stdin=lines) for _ in range(2))
+
+    scores = [json.loads(line)["score"] for line in result.stdout.splitlines()]
+    assert len(set(scores)) == 3
+    assert all(isinstance(score, float) for score in scores)
+    assert again.stdout == result.stdout
+
+
+def test_models_of_the_registry_are_scored_by_what_it_knows_of_them(terminal: Terminal) -> None:
+    pair = ("--pair", "openai/gpt-4.1-nano,openai/gpt-4.1", "--jsonl", "-")
+    assert json.loads(terminal.run("score", *pair, stdin='{"prompt": "Why?"}').stdout)["score"] > 0
+
+
+@pytest.mark.parametrize(
+    ("pair", "line", "said"),
+    [
+        ("gpt-4-1106-preview", "{}", "names two models"),
+        ("mixtral-8x7b-instruct,gpt-4-1106-preview", '{"prompt": 1}', "line 1 is not an object"),
+        ("mixtral-8x7b-instruct,gtp-5", '{"prompt": "x"}', "nothing is known of a model 'gtp-5'"),
+    ],
+)
+def test_what_cannot_be_scored_ends_with_one_line_that_says_why(
+    terminal: Terminal, pair: str, line: str, said: str
+) -> None:
+    result = terminal.run("score", "--pair", pair, "--jsonl", "-", stdin=line)
+
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_training_on_a_folder_without_data_says_so(terminal: Terminal, tmp_path: Path) -> None:
+    result = terminal.run("train", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "out"))
+
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -143,6 +143,8 @@ class SqliteMemories:
                 "memories cannot be searched by meaning: the weights of the embedder are not here. Fetch them with "
                 "`python server.py pull`, or search by word."
             )
+        if vector is None and not by_word:
+            by_word = await self._database.read(partial(_newest_by_word, query=query, wanted=wanted))
         job = partial(self._found, wanted=wanted, by_word=by_word, vector=vector, limit=limit)
         return await self._database.read(job)
 
@@ -265,7 +267,7 @@ class SqliteMemories:
     # Searching
 
     async def _ranked_by_word(self, query: str, wanted: _Wanted) -> Sequence[int]:
-        return await self._database.read(partial(_rank_by_word, words=terms(query), wanted=wanted))
+        return await self._database.read(partial(_rank_by_word, query=query, wanted=wanted))
 
     def _found(
         self,
@@ -470,17 +472,25 @@ def _bring_up_to_date(connection: apsw.Connection, matrix: VectorIndex, of: Row)
         matrix.change = rows[-1]["change"]
 
 
-def _rank_by_word(connection: apsw.Connection, *, words: Sequence[str], wanted: _Wanted) -> list[int]:
-    """Row ids by BM25 over the telling ones of the words; where there is none, the newest memories with all of them."""
-    quoted = [f'"{word}"' for word in words]
-    telling = [word for word in quoted if not _has_many(connection, word)]
-    if not quoted:
-        return []
-    if telling:
-        ranked = connection.execute(_RANK_WORDS, {"match": " OR ".join(telling)})
-    else:
-        ranked = connection.execute(_NEWEST_WORDS, {"match": " AND ".join(quoted)})
+def _rank_by_word(connection: apsw.Connection, *, query: str, wanted: _Wanted) -> list[int]:
+    """Row ids by BM25 over those words of the query that are not in too many memories."""
+    telling = [word for word in _quoted_terms(query) if not _has_many(connection, word)]
+    return _match(connection, _RANK_WORDS, " OR ".join(telling), wanted)
+
+
+def _newest_by_word(connection: apsw.Connection, *, query: str, wanted: _Wanted) -> list[int]:
+    """Row ids of the newest memories that have all the words of the query that are in many: nothing else tells them apart."""
+    common = [word for word in _quoted_terms(query) if _has_many(connection, word)]
+    return _match(connection, _NEWEST_WORDS, " AND ".join(common), wanted)
+
+
+def _match(connection: apsw.Connection, sql: str, match: str, wanted: _Wanted) -> list[int]:
+    ranked = connection.execute(sql, {"match": match}) if match else ()
     return list(_first_visible(connection, ((row_id, 0.0) for (row_id,) in ranked), wanted))
+
+
+def _quoted_terms(query: str) -> list[str]:
+    return [f'"{term}"' for term in terms(query)]
 
 
 async def _none() -> None:

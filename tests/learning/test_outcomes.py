@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from routing.errors import TrainingError
+from routing.learning.outcomes import PAIR, Outcome, outcome_of, read_dataset
+
+
+def written(path: Path, *rows: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+GOOD = {"prompt": "What is 2 + 2?", "task": "sums", "scores": {"small": 1, "large": 1}}
+
+
+def test_every_file_of_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+    written(tmp_path / "b" / "rows.jsonl.gz", GOOD)
+    written(tmp_path / "a" / "rows.jsonl", {"prompt": "Why?", "weak": 0, "strong": 1})
+    dataset = read_dataset(tmp_path)
+
+    assert [outcome.source for outcome in dataset.outcomes] == ["a/prompts", "b/sums"]
+    assert dataset.outcomes[0].scores == {PAIR[0]: 0, PAIR[1]: 1}
+    assert [(file.name, file.rows) for file in dataset.files] == [("a/rows.jsonl", 1), ("b/rows.jsonl.gz", 1)]
+
+
+def test_weak_and_strong_may_name_their_models() -> None:
+    row = {"prompt": "Why?", "weak": 0, "strong": 1, "weak_model": "ours", "strong_model": "theirs"}
+
+    assert outcome_of(row, where="row").scores == {"ours": 0, "theirs": 1}
+
+
+def test_files_without_outcomes_or_without_texts_are_passed_over(tmp_path: Path) -> None:
+    written(tmp_path / "labels.jsonl", {"prompt": "Write a poem", "label": "text_generation"})
+    written(tmp_path / "costs.jsonl", {"prompt": None, "scores": {"small": 1}})
+    written(tmp_path / "rows.jsonl", GOOD)
+
+    assert [file.rows for file in read_dataset(tmp_path).files] == [0, 0, 1]
+
+
+def test_an_absent_folder_is_named_and_the_form_of_a_row_shown(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r'no training data at .*nowhere.*"scores"'):
+        read_dataset(tmp_path / "nowhere")
+
+
+def test_a_folder_without_outcomes_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="holds no outcome"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("{", "line 2 is not JSON"),
+        ([1], "line 2 is not a JSON object"),
+        ({"scores": {"small": 1}}, 'line 2 has no text in "prompt"'),
+        ({"prompt": " ", "scores": {"small": 1}}, 'line 2 has no text in "prompt"'),
+        ({"prompt": "x"}, 'line 2 has neither "scores" nor "weak" and "strong"'),
+        ({"prompt": "x", "weak": 1}, 'line 2 has neither "scores" nor "weak" and "strong"'),
+        ({"prompt": "x", "scores": {}}, '"scores" is not an object'),
+        ({"prompt": "x", "scores": [1]}, '"scores" is not an object'),
+        ({"prompt": "x", "scores": {"small": "1"}}, "the score of small is not a number"),
+        ({"prompt": "x", "scores": {"small": True}}, "the score of small is not a number"),
+        ({"prompt": "x", "scores": {"small": 7}}, "the score of small is 7: scores go from 0 to 1"),
+        ('{"prompt": "x", "scores": {"small": NaN}}', "the score of small is not a number"),
+    ],
+)
+def test_a_broken_row_is_named_by_file_and_line(tmp_path: Path, row: object, complaint: str) -> None:
+    path = written(tmp_path / "rows.jsonl", GOOD, row)
+
+    with pytest.raises(TrainingError, match=complaint) as failure:
+        read_dataset(path)
+    assert "rows.jsonl" in str(failure.value)
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl.gz").write_bytes(b"not an archive")
+
+    with pytest.raises(TrainingError, match=r"rows\.jsonl\.gz cannot be read"):
+        read_dataset(tmp_path)
+
+
+def test_spellings_of_one_prompt_have_one_key() -> None:
+    keys = {Outcome(prompt=text, source="s", scores={}).key for text in ("What's  2+2?", "whats 2 2", "WHAT'S 2+2")}
+
+    assert len(keys) == 1
+    assert Outcome(prompt="What is 3+3?", source="s", scores={}).key not in keys
