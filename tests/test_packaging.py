@@ -52,7 +52,3 @@ async def test_the_installed_package_shakes_hands(wheel: Path, tmp_path: Path) -
         tools = (await host.list_tools()).tools
 
     assert "route_and_answer" in [tool.name for tool in tools]
-
-
-def test_one_version_everywhere() -> None:
-    assert f'version = "{server.VERSION}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import server
 from routing.errors import SettingsError
 from routing.registry import Provider
 from routing.settings import full_address, load_settings
@@ -83,3 +84,12 @@ def test_the_path_of_the_api_is_not_appended_twice() -> None:
 def test_tiktokens_own_cache_folder_is_respected() -> None:
     assert load_settings({"TIKTOKEN_CACHE_DIR": "/cache"}, HOME).vocabularies == Path("/cache")
     assert load_settings({}, HOME).vocabularies == HOME / "vocabularies"
+
+
+def test_an_empty_variable_does_not_hide_what_a_file_says(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-written\nGROQ_API_KEY=sk-file\n", encoding="utf-8")
+    environment = {"POINTSMAN_HOME": str(tmp_path), "OPENAI_API_KEY": "", "GROQ_API_KEY": "sk-said"}
+
+    variables = server.settings_of(environment).variables
+
+    assert (variables["OPENAI_API_KEY"], variables["GROQ_API_KEY"]) == ("sk-written", "sk-said")
