@@ -7,9 +7,11 @@
       .sessions   the messages of a conversation                                kept until they have rested for the TTL
       .memories   what a caller wants to find again, by meaning and by word     kept until deleted, or for a TTL of its own
       .budgets    what has been spent of each budget, and what is reserved      kept until its hour, month or session is past
+      .jobs       answers that outlive their call, and batches                  kept for the sessions' TTL
 
     sqlite.py            the embedded default: one file in the home folder
-      sqlite_ledger.py, sqlite_reports.py, sqlite_sessions.py, sqlite_memories.py, sqlite_budgets.py    its rooms
+      sqlite_ledger.py, sqlite_reports.py, sqlite_sessions.py, sqlite_memories.py, sqlite_budgets.py,
+      sqlite_jobs.py     its rooms
       database.py        the file; knows nothing of what is kept
       migrations.py      the tables, as numbered steps
     words.py             the words of a text, in scripts with and without spaces
@@ -35,7 +37,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from routing.errors import InvalidTask
 from routing.state.handles import new_handle
-from routing.types import Message, MessageRole, RouteRecord, ToolUse
+from routing.types import CostPreference, Message, MessageRole, RouteRecord, ToolUse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,15 +54,22 @@ __all__ = [
     "MOST_METADATA_BYTES",
     "MOST_SOURCE_CHARS",
     "MOST_TTL_SECONDS",
+    "NO_SUCH_ANSWER",
+    "NO_SUCH_BATCH",
     "NO_SUCH_MEMORY",
     "NO_SUCH_ROUTE",
     "NO_SUCH_SESSION",
     "Allowance",
     "AttemptSums",
+    "BatchItem",
+    "BatchPlan",
     "BudgetPeriod",
     "Budgets",
     "Embedder",
     "Feedback",
+    "Jobs",
+    "KeptAnswer",
+    "KeptBatch",
     "LatencyCount",
     "Ledger",
     "LedgerLine",
@@ -81,10 +90,10 @@ __all__ = [
     "SearchMode",
     "Sessions",
     "Span",
+    "SpanSums",
     "Standing",
     "Store",
     "StoredMemory",
-    "ToolSpend",
     "TrackRecord",
     "UsageSums",
     "check_filter",
@@ -107,6 +116,10 @@ ALIKE = 0.95
 """Cosine from which two memories are told to say the same."""
 
 NO_SUCH_MEMORY = "there is no such memory; it may have expired, or be deleted already. memory_list shows what there is."
+NO_SUCH_ANSWER = (
+    "no answer of that id is kept: only those that outlived their call, were detached or are long, for some time."
+)
+NO_SUCH_BATCH = "there is no batch of that id; it may have expired. Leave batch_id out to start a new one."
 NO_SUCH_ROUTE = "there is no route of that id. Use the route_id that came with an answer."
 NO_SUCH_SESSION = (
     "there is no session of that id; it may have expired. Leave session_id out to start a new one, and use the session_id "
@@ -309,7 +322,7 @@ LOW_SCORE = 0.7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteSums:
-    """Sums over the routes that began in one hour or day, at ``start``, and were answered by one model, in one category.
+    """Sums over the routes that were answered by one model, in one category.
 
     ``fallbacks`` were answered by another model than the one chosen first. ``saved_microusd`` is the baseline less all
     attempts and tools; a route that did not end well saved the opposite of what it cost. It leaves out the ``uncompared``,
@@ -317,7 +330,6 @@ class RouteSums:
     ``lost_microusd`` in all. ``task_tokens`` is what the caller wrote: system prompt and prompt.
     """
 
-    start: int
     model_id: str | None
     category: str | None
     routes: int
@@ -336,12 +348,11 @@ class RouteSums:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSums:
-    """Sums over the attempts of routes that began in one hour or day, at ``start``, by model, provider and category.
+    """Sums over the attempts by model, provider and category of their routes.
 
     ``cost_microusd`` leaves out the ``unpriced``. Token counts are `Usage`'s; ``answer_tokens`` is what a caller got to read.
     """
 
-    start: int
     model_id: str
     provider: str
     category: str | None
@@ -357,6 +368,16 @@ class AttemptSums:
     cache_write_tokens: int
     reasoning_tokens: int
     answer_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanSums:
+    """What happened in one hour or day, from ``start`` on; the cost is that of all attempts and tools of its routes."""
+
+    start: int
+    routes: int
+    cost_microusd: int
+    saved_microusd: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -395,23 +416,19 @@ class TrackRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolSpend:
-    """What the tools that the caller called itself cost in one hour or day."""
-
-    start: int
-    cost_microusd: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageSums:
-    """What there is to report on a stretch of time, all as of one moment. ``first_at`` begins the caller's first day."""
+    """What there is to report on a stretch of time, all as of one moment. ``first_at`` begins the caller's first day.
+
+    ``own_tools_microusd`` is what the tools cost that the caller called itself, outside of any route.
+    """
 
     routes: tuple[RouteSums, ...]
     attempts: tuple[AttemptSums, ...]
+    spans: tuple[SpanSums, ...]
     latencies: tuple[LatencyCount, ...]
     scores: tuple[ScoreSums, ...]
     before: tuple[TrackRecord, ...]
-    own_tools: tuple[ToolSpend, ...]
+    own_tools_microusd: int
     first_at: float | None
 
 
@@ -680,6 +697,96 @@ class Budgets(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAnswer:
+    """An answer that can be asked for again; ``record`` where it is completed, ``error`` where it failed."""
+
+    status: Literal["running", "completed", "failed"]
+    record: RouteRecord | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPlan:
+    """Many tasks that differ in their prompts alone. ``max_cost_microusd`` is for each of them."""
+
+    prompts: tuple[str, ...]
+    system: str | None = None
+    cost_preference: CostPreference = "balanced"
+    self_hosted_only: bool = False
+    force_model: str | None = None
+    max_tokens: int | None = None
+    max_cost_microusd: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchItem:
+    """What became of one task of a batch; ``error`` is ``None`` where it was answered. A cost is ``None`` where unknown."""
+
+    position: int
+    route_id: str
+    text: str = ""
+    error: str | None = None
+    model_used: str | None = None
+    cost_microusd: int | None = 0
+    saved_microusd: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptBatch:
+    """A batch and what is done of it, by position; ``running`` while a process has it under way."""
+
+    plan: BatchPlan
+    items: Mapping[int, BatchItem]
+    running: bool
+
+
+class Jobs(Protocol):
+    """Work that outlives the call which asked for it. What runs is leased as reservations are, and renewed by its process."""
+
+    async def begin(self, route_id: str, caller: str) -> None:
+        """Note that a route is under way; where it is known already, nothing happens."""
+        ...
+
+    async def finish(self, route_id: str, caller: str, *, record: RouteRecord | None, error: str | None) -> None:
+        """Keep what came of a route, whether it was begun here or not."""
+        ...
+
+    async def find(self, route_id: str, caller: str) -> KeptAnswer:
+        """Return what is known; where the process that worked on it is gone, that it failed.
+
+        Raises:
+            UnknownHandle: this caller has no such answer, or it has expired.
+
+        """
+        ...
+
+    async def open_batch(self, caller: str, plan: BatchPlan) -> str:
+        """Keep what is to be done, and return its id."""
+        ...
+
+    async def batch(self, batch_id: str, caller: str) -> KeptBatch:
+        """Return a batch as it is.
+
+        Raises:
+            UnknownHandle: this caller has no such batch, or it has expired.
+
+        """
+        ...
+
+    async def take_batch(self, batch_id: str) -> bool:
+        """Have it under way from now on; false where a living process has it."""
+        ...
+
+    async def finish_item(self, batch_id: str, item: BatchItem) -> None:
+        """Keep what became of a task, in place of what was there."""
+        ...
+
+    async def leave_batch(self, batch_id: str) -> None:
+        """Have it under way no more."""
+        ...
+
+
 class Store(Protocol):
     """All of it, in one place that is closed once."""
 
@@ -700,6 +807,9 @@ class Store(Protocol):
 
     @property
     def budgets(self) -> Budgets: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
 
     async def aclose(self) -> None:
         """Write what has been asked for, then close. Closing twice is harmless."""

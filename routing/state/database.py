@@ -51,6 +51,7 @@ HOUSEKEEPING_SECONDS = 600
 _MOST_WRITES_PER_COMMIT = 256
 _READERS = 4
 _SECONDS_BETWEEN_TRIES = 0.02
+_LONGEST_POSTED_SECONDS = 0.05
 
 _ADVICE: Mapping[type[apsw.Error], str] = {
     apsw.NotADBError: "is not a SQLite database. Move it aside, and a new one is made at the next start.",
@@ -71,6 +72,7 @@ class _Write(Generic[T]):
 
     job: Job[T]
     done: asyncio.Future[T]
+    durable: bool = True
     settle: Callable[[], None] = field(init=False)
 
     def run(self, connection: apsw.Connection) -> None:
@@ -91,6 +93,8 @@ class _Write(Generic[T]):
         else:
             self.settle = partial(self.done.set_result, value)
         connection.execute("RELEASE job")
+        if not self.durable:
+            self.answer()
 
     def fail(self, error: Exception) -> None:
         """Take note that nothing was written."""
@@ -123,6 +127,7 @@ class Database:
         self._housekeeping = housekeeping
         self._housekeeping_due = -math.inf
         self._queue: SimpleQueue[_Write[Any] | None] = SimpleQueue()
+        self._posted: list[_Write[Any]] = []
         self._writer: threading.Thread | None = None
         self._readers: list[apsw.Connection] = []
         self._reading = anyio.CapacityLimiter(_READERS)
@@ -147,12 +152,16 @@ class Database:
             return
         while self._readers:
             self._readers.pop().close()  # before the writer, which as the last one to leave folds the -wal file in
+        self._send_posted()
         self._queue.put(None)
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(writer.join)
 
-    async def write(self, job: Job[T]) -> T:
+    async def write(self, job: Job[T], *, durable: bool = True) -> T:
         """Run ``job`` in the writer and return its result once it is on the disk. Cancelling does not take it back.
+
+        Without ``durable``, return as soon as it is done. Whoever writes after it, in whatever process, finds it done, unless
+        the machine or the disk fails: its commit follows at once, and SQLite lets nobody write in between.
 
         Raises:
             SettingsError: the file cannot be written.
@@ -160,21 +169,29 @@ class Database:
         """
         self._must_be_open()
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Write(job=job, done=done))
+        self._send_posted()
+        self._queue.put(_Write(job=job, done=done, durable=durable))
         with _explaining(self._path):
             return await done
 
     def post(self, job: Job[object], *, what: str) -> None:
-        """Queue ``job`` without waiting: it is on the disk before any later write returns. A failure is logged as ``what``."""
+        """Have ``job`` done in one commit with the next write, or soon. A failure is logged as ``what``."""
         self._must_be_open()
 
         def look_at(done: asyncio.Future[object]) -> None:
             if not done.cancelled() and (error := done.exception()):
                 _log.error("%s: %s", what, error)
 
-        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[object] = loop.create_future()
         done.add_done_callback(look_at)
-        self._queue.put(_Write(job=job, done=done))
+        if not self._posted:
+            loop.call_later(_LONGEST_POSTED_SECONDS, self._send_posted)
+        self._posted.append(_Write(job=job, done=done))
+
+    def _send_posted(self) -> None:
+        while self._posted:
+            self._queue.put(self._posted.pop(0))
 
     async def read(self, job: Job[T]) -> T:
         """Run ``job`` in a worker thread on what was committed when it began.

@@ -178,6 +178,7 @@ INSERT INTO {table} SELECT {key}, {", ".join(f"sum({name})" for name in sums)} F
 
 
 _SPANS = "(SELECT 3600 AS span UNION ALL SELECT 86400)"
+_LATENCY_SPANS = "(SELECT 3600 AS span UNION ALL SELECT 86400 UNION ALL SELECT 1000000000000)"  # the last: all time
 _START = "CAST(max(0, min(routes.started_at, 1e12)) AS INTEGER) / span * span AS start"
 _PERIOD = ("span", "caller", "start")
 
@@ -249,15 +250,15 @@ FROM attempts JOIN routes USING (route_id), {_SPANS};
 CREATE VIEW latency_figures AS
 SELECT route_id, -1 AS position, caller, span, {_START}, 'route' AS measure, coalesce(category, '') AS subject,
   {_two_digits("latency_ms")} AS latency_ms, 1 AS times
-FROM routes, {_SPANS} WHERE outcome = 'completed'
+FROM routes, {_LATENCY_SPANS} WHERE outcome = 'completed'
 UNION ALL
 SELECT attempts.route_id, attempts.position, caller, span, {_START}, 'attempt', model_id,
   {_two_digits("attempts.latency_ms")}, 1
-FROM attempts JOIN routes USING (route_id), {_SPANS} WHERE attempts.outcome = 'answered'
+FROM attempts JOIN routes USING (route_id), {_LATENCY_SPANS} WHERE attempts.outcome = 'answered'
 UNION ALL
 SELECT attempts.route_id, attempts.position, caller, span, {_START}, 'first_token', model_id,
   {_two_digits("first_token_ms")}, 1
-FROM attempts JOIN routes USING (route_id), {_SPANS} WHERE attempts.outcome = 'answered' AND first_token_ms IS NOT NULL;
+FROM attempts JOIN routes USING (route_id), {_LATENCY_SPANS} WHERE attempts.outcome = 'answered' AND first_token_ms IS NOT NULL;
 
 {_ROUTE_SUMS}
 {_ATTEMPT_SUMS}
@@ -319,4 +320,33 @@ CREATE TRIGGER money_let_go AFTER DELETE ON reservations BEGIN
 END;
 """
 
-MIGRATIONS: tuple[str, ...] = (_LEDGER_AND_SESSIONS, _TOOLS_CALLED, _MEMORIES, _PAID_TOOLS, _REPORTS, _BUDGETS)
+_JOBS = """
+-- Answers that outlive their call: what the ledger does not keep of a route. leased_until counts while it is running.
+CREATE TABLE answers (
+  route_id     TEXT NOT NULL PRIMARY KEY,
+  caller       TEXT NOT NULL,
+  status       TEXT NOT NULL,
+  content      TEXT,
+  error        TEXT,
+  leased_until REAL NOT NULL,
+  expires_at   REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answers_by_expiry ON answers (expires_at);
+
+CREATE TABLE batches (
+  batch_id     TEXT NOT NULL PRIMARY KEY,
+  caller       TEXT NOT NULL,
+  plan         TEXT NOT NULL,
+  leased_until REAL NOT NULL,
+  expires_at   REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX batches_by_expiry ON batches (expires_at);
+CREATE TABLE batch_items (
+  batch_id TEXT    NOT NULL REFERENCES batches ON DELETE CASCADE,
+  position INTEGER NOT NULL,
+  item     TEXT    NOT NULL,
+  PRIMARY KEY (batch_id, position)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_LEDGER_AND_SESSIONS, _TOOLS_CALLED, _MEMORIES, _PAID_TOOLS, _REPORTS, _BUDGETS, _JOBS)

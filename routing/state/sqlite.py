@@ -6,6 +6,7 @@
       sqlite_sessions.py  the conversations
       sqlite_memories.py  what callers want to find again, with its words and vectors
       sqlite_budgets.py   what was spent of each budget, and what is reserved; leases.py: until when that counts
+      sqlite_jobs.py      answers that outlive their call, and batches
       database.py         the file: one writer thread, a few readers, migrations; knows nothing of what is kept
       migrations.py       the tables of all rooms
 
@@ -29,6 +30,7 @@ from routing.state import Embedder
 from routing.state.database import Database
 from routing.state.migrations import MIGRATIONS
 from routing.state.sqlite_budgets import SqliteBudgets
+from routing.state.sqlite_jobs import SqliteJobs
 from routing.state.sqlite_ledger import SqliteLedger
 from routing.state.sqlite_memories import SqliteMemories
 from routing.state.sqlite_reports import SqliteFeedback, SqliteReports
@@ -63,8 +65,9 @@ class SqliteStore:
             ttl_seconds=session_ttl_seconds,
             max_messages=session_max_messages,
         )
-        self.budgets = SqliteBudgets(
-            database=self._database, wall_clock=wall_clock, session_ttl_seconds=session_ttl_seconds
+        self.budgets = SqliteBudgets(database=self._database, wall_clock=wall_clock)
+        self.jobs = SqliteJobs(
+            database=self._database, ledger=self.ledger, wall_clock=wall_clock, ttl_seconds=session_ttl_seconds
         )
         self.memories = SqliteMemories(database=self._database, path=path, wall_clock=wall_clock, embedder=embedder)
 
@@ -80,6 +83,7 @@ class SqliteStore:
 
     async def aclose(self) -> None:
         await self.memories.aclose()
+        await self.jobs.aclose()
         await self.budgets.aclose()
         await self._database.aclose()
 
@@ -97,3 +101,4 @@ class SqliteStore:
         self.memories.remove_expired(connection)
         self.reports.remove_expired(connection)
         self.budgets.remove_expired(connection)
+        self.jobs.remove_expired(connection)

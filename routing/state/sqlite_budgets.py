@@ -1,8 +1,9 @@
 """Budgets in SQLite: each method names its SQL function, which runs inside a transaction that `Database` opened.
 
 A reservation is one transaction of the writer: what is left is read and taken under SQLite's write lock, so that neither
-tasks nor processes can overshoot a cap. Settling is queued behind it and not waited for: the ledger's row of the same route
-comes later in the queue, so once that is acknowledged the settlement is on the disk.
+tasks nor processes can overshoot a cap. Its flush is not waited for: it runs beside the call that is paid from it, and what a
+crash could lose of it is a lease that nobody holds any more. Settling waits for the next write, which is the ledger's row of
+the same route: they share a commit, so once the row is acknowledged the settlement is on the disk.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -25,16 +26,15 @@ from routing.state.leases import Leases
 _HOUR = 3_600
 _DECEMBER = 12
 _KEPT_SECONDS = 62 * 86_400
-"""How long a past hour or month is kept: a settlement that comes late still finds it."""
+"""How long a budget is kept after it was last booked on: longer than a month, and than any session that is talked in."""
 
 
 class SqliteBudgets:
-    """The `routing.state.Budgets` in ``database``; a session's is forgotten ``session_ttl_seconds`` after it was last used."""
+    """The `routing.state.Budgets` in ``database``."""
 
-    def __init__(self, *, database: Database, wall_clock: Callable[[], float], session_ttl_seconds: int) -> None:
+    def __init__(self, *, database: Database, wall_clock: Callable[[], float]) -> None:
         self._database = database
         self._wall_clock = wall_clock
-        self._session_ttl_seconds = session_ttl_seconds
         self._leases = Leases(self._renew)
 
     async def reserve(self, allowances: Sequence[Allowance], *, most: int, least: int) -> Reservation | Standing:
@@ -46,7 +46,7 @@ class SqliteBudgets:
             least=least,
             clock=self._wall_clock,
         )
-        answer = await self._database.write(job)
+        answer = await self._database.write(job, durable=False)
         if isinstance(answer, Reservation):  # a caller cancelled before this holds nothing: the lease frees it
             self._leases.hold(answer.reservation_id)
         return answer
@@ -74,11 +74,10 @@ class SqliteBudgets:
         await self._leases.aclose()
 
     def remove_expired(self, connection: apsw.Connection) -> None:
-        """Forget budgets whose time is long past, as part of the store's housekeeping."""
+        """Free what dead processes hold, and forget budgets that are long past, as part of the store's housekeeping."""
         now = self._wall_clock()
         _release_expired(connection, now=now)
-        past = {"session_before": now - self._session_ttl_seconds, "before": now - _KEPT_SECONDS}
-        connection.execute(_DELETE_PAST, past)
+        connection.execute(_DELETE_PAST, {"before": now - _KEPT_SECONDS})
 
     async def _renew(self, reservation_ids: Collection[str]) -> None:
         job = partial(_prolong, reservation_ids=reservation_ids, until=self._wall_clock() + LEASE_SECONDS)
@@ -133,9 +132,7 @@ _PROLONG = """
 UPDATE reservations SET leased_until = :until WHERE reservation_id IN (SELECT value FROM json_each(:reservation_ids))
 """
 
-_DELETE_PAST = """
-DELETE FROM budgets WHERE reserved_microusd = 0 AND touched_at < iif(period = 'session', :session_before, :before)
-"""
+_DELETE_PAST = "DELETE FROM budgets WHERE reserved_microusd = 0 AND touched_at < :before"
 
 
 def _reserve(
@@ -180,9 +177,7 @@ def _prolong(connection: apsw.Connection, *, reservation_ids: Collection[str], u
     connection.execute(_PROLONG, {"reservation_ids": json_text(sorted(reservation_ids)), "until": until})
 
 
-def _standings(
-    connection: apsw.Connection, *, allowances: Sequence[Allowance], now: float
-) -> tuple[Standing, ...]:
+def _standings(connection: apsw.Connection, *, allowances: Sequence[Allowance], now: float) -> tuple[Standing, ...]:
     return tuple(_standing(connection, allowance, now) for allowance in allowances)
 
 

@@ -27,7 +27,7 @@ from routing.state import (
     RouteSums,
     ScoreSums,
     Span,
-    ToolSpend,
+    SpanSums,
     TrackRecord,
     UsageSums,
 )
@@ -36,6 +36,9 @@ from routing.state.database import Database, Row, restored, select, stored
 T = TypeVar("T")
 HOURS_KEPT_SECONDS = 3 * 86_400
 _DAY_SECONDS = 86_400
+_ALL_TIME = 10**12
+"""The span that holds all latencies: the days of years would be too many rows to add up."""
+
 _MOST_REMOVED = 2_000
 """Routes that one round of housekeeping removes: more would keep writers waiting."""
 
@@ -49,7 +52,7 @@ class SqliteReports:
     ledger_days: int | None
 
     async def usage(self, caller: str, *, since: int | None, span: Span) -> UsageSums:
-        return await self.database.read(partial(_select_usage, caller=caller, since=since or 0, span=span))
+        return await self.database.read(partial(_select_usage, caller=caller, since=since, span=span))
 
     async def export(
         self, caller: str, *, since: float | None, after: int | None = None, routes: int = 1000
@@ -83,20 +86,35 @@ class SqliteFeedback:
 
 
 _SUM_ROUTES = """
-SELECT start, model_id, category, routes, completed, failed, cancelled, fallbacks, tools_microusd, baseline_microusd,
-  saved_microusd, losing, lost_microusd, uncompared, task_tokens
-FROM usage_routes WHERE span = :span AND caller = :caller AND start >= :since ORDER BY start
+SELECT model_id, category, sum(routes) AS routes, sum(completed) AS completed, sum(failed) AS failed,
+  sum(cancelled) AS cancelled, sum(fallbacks) AS fallbacks, sum(tools_microusd) AS tools_microusd,
+  sum(baseline_microusd) AS baseline_microusd, sum(saved_microusd) AS saved_microusd, sum(losing) AS losing,
+  sum(lost_microusd) AS lost_microusd, sum(uncompared) AS uncompared, sum(task_tokens) AS task_tokens
+FROM usage_routes WHERE span = :span AND caller = :caller AND start >= :since GROUP BY model_id, category
 """
 
 _SUM_ATTEMPTS = """
-SELECT start, model_id, provider, category, attempts, answered, failed, cancelled, unpriced, cost_microusd, input_tokens,
-  output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, answer_tokens
-FROM usage_attempts WHERE span = :span AND caller = :caller AND start >= :since ORDER BY start
+SELECT model_id, provider, category, sum(attempts) AS attempts, sum(answered) AS answered, sum(failed) AS failed,
+  sum(cancelled) AS cancelled, sum(unpriced) AS unpriced, sum(cost_microusd) AS cost_microusd,
+  sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(cache_read_tokens) AS cache_read_tokens,
+  sum(cache_write_tokens) AS cache_write_tokens, sum(reasoning_tokens) AS reasoning_tokens,
+  sum(answer_tokens) AS answer_tokens
+FROM usage_attempts WHERE span = :span AND caller = :caller AND start >= :since GROUP BY model_id, provider, category
+"""
+
+_SUM_SPANS = """
+SELECT start, sum(routes) AS routes, sum(cost_microusd) AS cost_microusd, sum(saved_microusd) AS saved_microusd
+FROM (
+  SELECT start, routes, tools_microusd AS cost_microusd, saved_microusd
+  FROM usage_routes WHERE span = :span AND caller = :caller AND start >= :since
+  UNION ALL
+  SELECT start, 0, cost_microusd, 0 FROM usage_attempts WHERE span = :span AND caller = :caller AND start >= :since
+) GROUP BY start ORDER BY start
 """
 
 _SUM_LATENCIES = """
 SELECT measure, subject, latency_ms, sum(times) AS times
-FROM usage_latencies WHERE span = :span AND caller = :caller AND start >= :since GROUP BY measure, subject, latency_ms
+FROM usage_latencies WHERE span = :latency_span AND caller = :caller AND start >= :since GROUP BY measure, subject, latency_ms
 """
 
 _SUM_SCORES = """
@@ -116,8 +134,8 @@ FROM (
 """
 
 _SUM_OWN_TOOLS = """
-SELECT CAST(started_at AS INTEGER) / :span * :span AS start, sum(cost_microusd) AS cost_microusd
-FROM tool_calls WHERE caller = :caller AND started_at >= :since GROUP BY 1 ORDER BY 1
+SELECT coalesce(sum(cost_microusd), 0) AS own_tools_microusd
+FROM tool_calls WHERE caller = :caller AND started_at >= :since
 """
 
 _FIRST_DAY = "SELECT min(start) AS first_at FROM usage_routes WHERE span = 86400 AND caller = :caller"
@@ -148,18 +166,21 @@ FROM (
 """
 
 
-def _select_usage(connection: apsw.Connection, *, caller: str, since: int, span: Span) -> UsageSums:
-    bindings = {"caller": stored(caller), "since": since, "span": span, "low": LOW_SCORE}
-    bindings["day"] = since // _DAY_SECONDS * _DAY_SECONDS
+def _select_usage(connection: apsw.Connection, *, caller: str, since: int | None, span: Span) -> UsageSums:
+    bindings = {"caller": stored(caller), "since": since or 0, "span": span, "low": LOW_SCORE}
+    bindings["latency_span"] = _ALL_TIME if since is None else span
+    bindings["day"] = (since or 0) // _DAY_SECONDS * _DAY_SECONDS
     [first] = select(connection, _FIRST_DAY, bindings)
+    [own_tools] = select(connection, _SUM_OWN_TOOLS, bindings)
     return UsageSums(
         routes=_rows_of(RouteSums, select(connection, _SUM_ROUTES, bindings)),
         attempts=_rows_of(AttemptSums, select(connection, _SUM_ATTEMPTS, bindings)),
+        spans=_rows_of(SpanSums, select(connection, _SUM_SPANS, bindings)),
         latencies=_rows_of(LatencyCount, select(connection, _SUM_LATENCIES, bindings)),
         scores=_rows_of(ScoreSums, select(connection, _SUM_SCORES, bindings)),
         before=_rows_of(TrackRecord, select(connection, _SUM_BEFORE, bindings)),
-        own_tools=_rows_of(ToolSpend, select(connection, _SUM_OWN_TOOLS, bindings)),
-        first_at=first["first_at"],
+        **own_tools,
+        **first,
     )
 
 

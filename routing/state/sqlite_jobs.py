@@ -1,0 +1,228 @@
+"""Answers and batches in SQLite: each method names its SQL function, which runs inside a transaction that `Database` opened.
+
+Of an answer this keeps what the ledger does not: text, pictures, vectors. Everything expires with the sessions.
+"""
+
+# pyright: reportUnknownMemberType=false
+# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+import apsw
+
+from routing.errors import UnknownHandle
+from routing.state import (
+    LEASE_SECONDS,
+    NO_SUCH_ANSWER,
+    NO_SUCH_BATCH,
+    BatchItem,
+    BatchPlan,
+    KeptAnswer,
+    KeptBatch,
+    Ledger,
+)
+from routing.state.database import Database, Row, json_text, restored, select, stored
+from routing.state.handles import new_handle
+from routing.state.leases import Leases
+from routing.types import Embeddings, Image, RouteRecord, Similarity
+
+_DIED = "the server that worked on it ended before it was answered. Ask again to get an answer."
+
+
+class SqliteJobs:
+    """The `routing.state.Jobs` in ``database``; the rest of an answer is in ``ledger``."""
+
+    def __init__(
+        self, *, database: Database, ledger: Ledger, wall_clock: Callable[[], float], ttl_seconds: int
+    ) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._wall_clock = wall_clock
+        self._ttl_seconds = ttl_seconds
+        self._leases = Leases(self._renew)
+
+    async def begin(self, route_id: str, caller: str) -> None:
+        row = {"route_id": stored(route_id), "caller": stored(caller), "status": "running", **self._times()}
+        self._leases.hold(route_id)
+        await self._database.write(partial(_execute, sql=_INSERT_ANSWER, row={**row, "content": None, "error": None}))
+
+    async def finish(self, route_id: str, caller: str, *, record: RouteRecord | None, error: str | None) -> None:
+        self._leases.let_go(route_id)
+        row = {
+            "route_id": stored(route_id),
+            "caller": stored(caller),
+            "status": "failed" if record is None else "completed",
+            "content": None if record is None else json_text(_content_of(record)),
+            "error": None if error is None else stored(error),
+            **self._times(),
+        }
+        await self._database.write(partial(_execute, sql=_REPLACE_ANSWER, row=row))
+
+    async def find(self, route_id: str, caller: str) -> KeptAnswer:
+        bindings = {"route_id": stored(route_id), "caller": stored(caller), "now": self._wall_clock()}
+        row = await self._database.read(
+            partial(_select_one, sql=_SELECT_ANSWER, bindings=bindings, missing=NO_SUCH_ANSWER)
+        )
+        if row["status"] == "completed":
+            record = await self._ledger.route(route_id, caller)
+            return KeptAnswer(status="completed", record=_with_content(record, json.loads(row["content"])))
+        if row["status"] == "running" and row["leased_until"] > bindings["now"]:
+            return KeptAnswer(status="running")
+        return KeptAnswer(status="failed", error=restored(row["error"]) or _DIED)
+
+    async def open_batch(self, caller: str, plan: BatchPlan) -> str:
+        batch_id = new_handle("bat")
+        row = {"batch_id": batch_id, "caller": stored(caller), "plan": json_text(asdict(plan))}
+        expiry = {"leased_until": 0.0, "expires_at": self._wall_clock() + self._ttl_seconds}
+        await self._database.write(partial(_execute, sql=_INSERT_BATCH, row={**row, **expiry}))
+        return batch_id
+
+    async def batch(self, batch_id: str, caller: str) -> KeptBatch:
+        bindings = {"batch_id": stored(batch_id), "caller": stored(caller), "now": self._wall_clock()}
+        return await self._database.read(partial(_select_batch, bindings=bindings))
+
+    async def take_batch(self, batch_id: str) -> bool:
+        bindings = {"batch_id": stored(batch_id), "now": self._wall_clock(), **self._times()}
+        taken = await self._database.write(partial(_take_batch, bindings=bindings))
+        if taken:
+            self._leases.hold(batch_id)
+        return taken
+
+    async def finish_item(self, batch_id: str, item: BatchItem) -> None:
+        row = {"batch_id": stored(batch_id), "position": item.position, "item": json_text(asdict(item))}
+        await self._database.write(partial(_execute, sql=_REPLACE_ITEM, row=row))
+
+    async def leave_batch(self, batch_id: str) -> None:
+        if self._leases.let_go(batch_id):
+            await self._database.write(partial(_execute, sql=_LEAVE_BATCH, row={"batch_id": stored(batch_id)}))
+
+    async def renew(self) -> None:
+        """Prolong the leases of what this process works on; done by itself three times in `LEASE_SECONDS`."""
+        await self._leases.renew()
+
+    async def aclose(self) -> None:
+        """Leave the leases to run out."""
+        await self._leases.aclose()
+
+    def remove_expired(self, connection: apsw.Connection) -> None:
+        """Forget what has been kept long enough, as part of the store's housekeeping."""
+        for sql in _DELETE_EXPIRED:
+            connection.execute(sql, {"now": self._wall_clock()})
+
+    def _times(self) -> dict[str, float]:
+        now = self._wall_clock()
+        return {"leased_until": now + LEASE_SECONDS, "expires_at": now + self._ttl_seconds}
+
+    async def _renew(self, names: Collection[str]) -> None:
+        bindings = {"names": json_text(sorted(names)), **self._times()}
+        await self._database.write(partial(_prolong, bindings=bindings))
+
+
+_INSERT_ANSWER = """
+INSERT INTO answers (route_id, caller, status, content, error, leased_until, expires_at)
+VALUES (:route_id, :caller, :status, :content, :error, :leased_until, :expires_at) ON CONFLICT DO NOTHING
+"""
+
+_REPLACE_ANSWER = _INSERT_ANSWER.replace(
+    "ON CONFLICT DO NOTHING",
+    "ON CONFLICT DO UPDATE SET status = :status, content = :content, error = :error, expires_at = :expires_at "
+    "WHERE caller = :caller",
+)
+
+_SELECT_ANSWER = """
+SELECT status, content, error, leased_until FROM answers
+WHERE route_id = :route_id AND caller = :caller AND expires_at > :now
+"""
+
+_INSERT_BATCH = """
+INSERT INTO batches (batch_id, caller, plan, leased_until, expires_at)
+VALUES (:batch_id, :caller, :plan, :leased_until, :expires_at)
+"""
+
+_SELECT_BATCH = """
+SELECT plan, leased_until FROM batches WHERE batch_id = :batch_id AND caller = :caller AND expires_at > :now
+"""
+
+_TAKE_BATCH = """
+UPDATE batches SET leased_until = :leased_until, expires_at = :expires_at
+WHERE batch_id = :batch_id AND leased_until <= :now
+"""
+
+_LEAVE_BATCH = "UPDATE batches SET leased_until = 0 WHERE batch_id = :batch_id"
+_SELECT_ITEMS = "SELECT item FROM batch_items WHERE batch_id = :batch_id"
+_REPLACE_ITEM = "INSERT OR REPLACE INTO batch_items (batch_id, position, item) VALUES (:batch_id, :position, :item)"
+
+_PROLONG = tuple(
+    f"UPDATE {table} SET leased_until = :leased_until, expires_at = :expires_at "  # noqa: S608 - our own words
+    f"WHERE {name} IN (SELECT value FROM json_each(:names))"
+    for table, name in (("answers", "route_id"), ("batches", "batch_id"))
+)
+_DELETE_EXPIRED = ("DELETE FROM answers WHERE expires_at <= :now", "DELETE FROM batches WHERE expires_at <= :now")
+
+
+def _execute(connection: apsw.Connection, *, sql: str, row: Row) -> None:
+    connection.execute(sql, row)
+
+
+def _prolong(connection: apsw.Connection, *, bindings: Row) -> None:
+    for sql in _PROLONG:
+        connection.execute(sql, bindings)
+
+
+def _select_one(connection: apsw.Connection, *, sql: str, bindings: Row, missing: str) -> Row:
+    rows = select(connection, sql, bindings)
+    if not rows:
+        raise UnknownHandle(missing)
+    return rows[0]
+
+
+def _take_batch(connection: apsw.Connection, *, bindings: Row) -> bool:
+    connection.execute(_TAKE_BATCH, bindings)
+    return connection.changes() > 0
+
+
+def _select_batch(connection: apsw.Connection, *, bindings: Row) -> KeptBatch:
+    row = _select_one(connection, sql=_SELECT_BATCH, bindings=bindings, missing=NO_SUCH_BATCH)
+    plan: dict[str, Any] = json.loads(row["plan"])
+    plan["prompts"] = tuple(plan["prompts"])
+    items = [BatchItem(**json.loads(found["item"])) for found in select(connection, _SELECT_ITEMS, bindings)]
+    return KeptBatch(
+        plan=BatchPlan(**plan),
+        items={item.position: item for item in items},
+        running=row["leased_until"] > bindings["now"],
+    )
+
+
+def _content_of(record: RouteRecord) -> Row:
+    """What the ledger does not keep of a route."""
+    return {
+        "text": record.text,
+        "images": [[image.media_type, base64.b64encode(image.data).decode("ascii")] for image in record.images],
+        "embeddings": asdict(record.embeddings) if record.embeddings else None,
+    }
+
+
+def _with_content(record: RouteRecord, content: Row) -> RouteRecord:
+    images: Sequence[tuple[str, str]] = content["images"]
+    return replace(
+        record,
+        text=content["text"],
+        images=tuple(Image(media_type=kind, data=base64.b64decode(data)) for kind, data in images),
+        embeddings=_embeddings_of(content["embeddings"]) if content["embeddings"] else None,
+    )
+
+
+def _embeddings_of(document: dict[str, Any]) -> Embeddings:
+    return Embeddings(
+        form=document["form"],
+        texts=tuple(document["texts"]),
+        vectors=tuple(tuple(vector) for vector in document["vectors"]),
+        similarities=tuple(Similarity(**row) for row in document["similarities"]),
+    )
