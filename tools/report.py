@@ -193,7 +193,7 @@ class DecisionResult(Result):
             calls=len(route.attempts),
             latency_ms=route.latency_ms,
             cost_usd=usd(route.cost_microusd),
-            saved_usd=usd(saved_microusd(route)),
+            saved_usd=usd(_saved_by(route)),
             score=score,
             error=route.error,
         )
@@ -279,7 +279,7 @@ async def usage_report(
     with errors_for_the_model():
         report = await reported(services, window_of(period, _now(services)))
         result = await told(services, report, by)
-    said = spoken(report, "model" if by == "all" else by)
+    said = "\n".join([spoken(report), *_spoken_groups(report, "model" if by == "all" else by)])
     return CallToolResult(content=[TextContent(text=said)], structured_content=result.model_dump(mode="json"))
 
 
@@ -304,7 +304,18 @@ async def reported(services: Services, window: Window) -> Report:
     sums = await services.store.reports.usage(LOCAL_CALLER, since=window.since, span=window.span)
     catalog = await services.catalog.current()
     tiers = {model.model_id: model.tier for model in catalog.models.values()}
-    return report_of(sums, window, tiers=tiers, host=_host_of(services, catalog))
+    gauges = {
+        row.allowance.period: BudgetGauge(
+            limit_microusd=row.allowance.cap_microusd,
+            spent_microusd=row.spent_microusd,
+            reserved_microusd=row.reserved_microusd,
+            resets_at=row.resets_at,
+        )
+        for row in await services.router.wallet.standings(None)
+        if row.resets_at is not None
+    }
+    budgets = Budgets(hourly=gauges.get("hour"), monthly=gauges.get("month"))
+    return report_of(sums, window, tiers=tiers, host=_host_of(services, catalog), budgets=budgets)
 
 
 async def told(services: Services, report: Report, by: By = "all") -> ReportResult:
@@ -328,8 +339,7 @@ def _now(services: Services) -> float:
 
 def _host_of(services: Services, catalog: Catalog) -> Host | None:
     """The host's model, where the settings name one that the registry knows."""
-    name: str | None = getattr(services.settings, "host_model", None)
-    model = catalog.models.get(name or "")
+    model = catalog.models.get(services.settings.host_model or "")
     if model is None:
         return None
     counted = services.router.assembler.counter.count(_schemas(), model.tokenizer)
@@ -398,6 +408,13 @@ def _figures_of(figures: Figures) -> dict[str, Any]:
     }
 
 
+def _saved_by(route: RouteRecord) -> int | None:
+    """As in the sums: a task that did not end well saved the opposite of what it cost."""
+    if route.outcome == "completed":
+        return saved_microusd(route)
+    return None if route.cost_microusd is None else -route.cost_microusd
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
@@ -405,18 +422,16 @@ def _rounded(value: float | None) -> float | None:
 # ── Text ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def spoken(report: Report, by: Breakdown) -> str:
-    """The report in a few lines."""
+def spoken(report: Report) -> str:
+    """The report in a few lines, without its breakdowns."""
     if not report.totals.routes:
         return f"{_spoken_window(report.window)}: no task was delegated. route_and_answer delegates one."
-    lines = [
-        _spoken_tasks(report),
-        _spoken_money(report),
-        _spoken_speed(report.totals),
-        *(f"- {_spoken_group(group, by)}" for group in report.groups[by][:_MOST_LINES]),
-        *(f"Alert: {_spoken_alert(alert)}" for alert in report.alerts),
-    ]
-    return "\n".join(lines)
+    alerts = [f"Alert: {_spoken_alert(alert)}" for alert in report.alerts]
+    return "\n".join([_spoken_tasks(report), _spoken_money(report), _spoken_speed(report.totals), *alerts])
+
+
+def _spoken_groups(report: Report, by: Breakdown) -> Sequence[str]:
+    return [f"- {_spoken_group(group, by)}" for group in report.groups[by][:_MOST_LINES]]
 
 
 def _spoken_window(window: Window) -> str:
