@@ -1,4 +1,4 @@
-"""The terminal face: ``ask``, ``classify``, ``estimate``, ``models``, ``doctor``, ``pull``; without a command it serves MCP.
+"""The terminal face: a command for each thing a person does by hand; without one it serves MCP.
 
 What a command is for goes to stdout (for people, or with ``--json`` for programs); signs of life and errors go to stderr.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import sys
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,18 +27,27 @@ from rich.progress import BarColumn, DownloadColumn, SpinnerColumn, TaskID, Text
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from hosts.install import added, copied, made, removed, snippet
+from hosts.launch import Running, launch_of
+from hosts.machine import Machine
+from hosts.table import HOSTS, HostName
 from routing.doctor import Finding, examine, knock
 from routing.embedded.pull import pull as pulled
-from routing.errors import InvalidTask, UnknownHandle
+from routing.errors import InvalidTask, NoEligibleModel, UnknownHandle
 from routing.estimate import estimates
+from routing.export import csv_rows, json_rows
 from routing.price_refresh import refresh_overlay
 from routing.pricing import microusd, spoken_usd
+from routing.registry import Model, RegistryFile
+from routing.report import Breakdown, Period, Report, Window, window_of, window_since
 from routing.settings import Settings
+from routing.state import Reports
 from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Task
 from tools.arguments import constraints_of
 from tools.base import Services
 from tools.models import health_of, models_result
 from tools.readiness import findings as tools_found
+from tools.report import GroupResult, ReportResult, reported, spoken, told
 from tools.results import AnalysisResult, EstimateResult, HealthResult, ModelsResult, RouteResult
 from tools.route import MOST_INPUT_TOKENS, MOST_OUTPUT_TOKENS, MOST_TURNS, decided, estimated
 
@@ -244,6 +255,45 @@ def models(
 
 
 @app.command()
+def report(
+    ctx: typer.Context,
+    period: Annotated[
+        Period | None, typer.Option(help="Up to now, in whole hours or days (UTC). [default: week]")
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Instead: from this day on (UTC)."),
+    ] = None,
+    by: Annotated[Breakdown, typer.Option(help="What to break it down by.")] = "model",
+    as_json: AsJson = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Export the ledger instead, all of it or --since: a line for every call.")
+    ] = False,
+    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="The same export as JSON, one object a line.")] = False,
+) -> None:
+    """Say what was spent and saved, how fast and how good it was; or export the ledger."""
+    window = _window_of(period, since)
+    if as_csv or as_jsonl:
+        export = functools.partial(
+            _export, rows=csv_rows if as_csv else json_rows, since=_export_since(window, period, since)
+        )
+        _with_services(ctx.obj, export, quiet=True)
+        return
+
+    async def summed(services: Services, _: OnProgress) -> tuple[Report, ReportResult]:
+        found = await reported(services, window)
+        return found, await told(services, found)
+
+    found, result = _with_services(ctx.obj, summed, quiet=as_json)
+    if as_json:
+        _print_json(result)
+        return
+    out.print(spoken(found), highlight=False, markup=False, soft_wrap=True)
+    if found.totals.routes:
+        out.print(_table_of_groups(result.groups[by], by))
+
+
+@app.command()
 def doctor(
     ctx: typer.Context,
     live: Annotated[
@@ -282,6 +332,44 @@ def pull(ctx: typer.Context, as_json: AsJson = False) -> None:
         out.print_json(json.dumps({name: str(path) for name, path in files.items()}))
         return
     _print_pairs(*((name, str(path)) for name, path in files.items()))
+
+
+@app.command()
+def install(
+    ctx: typer.Context,
+    host: Annotated[
+        Literal[HostName, "json"], typer.Argument(help="The MCP host; json prints the lines for any other.")
+    ],
+    with_key: Annotated[
+        list[str] | None, typer.Option(help="Copy this variable's present value into the host's file. Repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    uninstall: Annotated[bool, typer.Option("--uninstall", help="Take Pointsman out of the host's file.")] = False,
+) -> None:
+    """Add Pointsman to an MCP host's own configuration, or take it out."""
+    composition: Composition = ctx.obj
+    home, variables = composition.settings().home, copied(with_key or [], os.environ)
+    here = composition.shipped_registry.parent
+    launch = launch_of(Running(here=here, version=composition.version, uvx=shutil.which("uvx")))
+    if host == "json":
+        if uninstall:
+            raise InvalidTask("json only prints lines for you to paste, so there is nothing to take out.")
+        sys.stdout.write(snippet(launch, variables))
+        return
+    row, machine = HOSTS[host], Machine(home=Path.home(), platform=sys.platform, environment=os.environ)
+    path = machine.file_of(row)
+    change = removed(row, path) if uninstall else added(row, path, launch, variables)
+    if dry_run or change.is_none:
+        sys.stdout.write(change.diff() or f"{path} needs no change.\n")
+        return
+    backup = made(change, datetime.now(UTC))
+    _print_pairs(("wrote", str(path)), ("backup", str(backup or "none: the file is new")), ("next", row.afterwards))
+    if variables:
+        err.print(f"[yellow]{', '.join(variables)}: copied into that file, where whoever can read it can use them.[/]")
+    elif not uninstall:
+        err.print(
+            f"Keys are read from {home / '.env'}; --with-key NAME copies one into the host's file.", soft_wrap=True
+        )
 
 
 def _settings(ctx: typer.Context) -> Settings:
@@ -330,6 +418,46 @@ class _Life:
         )
 
 
+def _window_of(period: Period | None, since: datetime | None) -> Window:
+    if period is not None and since is not None:
+        raise InvalidTask("give --period or --since, not both.")
+    now = time.time()
+    return (
+        window_of(period or "week", now) if since is None else window_since(since.replace(tzinfo=UTC).timestamp(), now)
+    )
+
+
+def _export_since(window: Window, period: Period | None, since: datetime | None) -> float | None:
+    """The moment itself where one is given; everything where nothing is."""
+    if since is not None:
+        return since.replace(tzinfo=UTC).timestamp()
+    return None if period is None else window.since
+
+
+async def _export(
+    services: Services,
+    _: OnProgress,
+    *,
+    rows: Callable[[Reports, str, float | None], AsyncIterator[str]],
+    since: float | None,
+) -> None:
+    async for text in rows(services.store.reports, LOCAL_CALLER, since):
+        sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _table_of_groups(groups: Sequence[GroupResult], by: Breakdown) -> Table:
+    table = _table(by, "tasks", "$ spent", "$ saved", "p50 ms", "p95 ms", "failed", "score")
+    table.columns[0].overflow = "fold"
+    for row in groups:
+        failed = "" if row.error_rate is None else f"{row.error_rate:.1%}"
+        score = "" if row.mean_score is None else f"{row.mean_score:.2f} of {row.scored}"
+        times = ("" if row.p50_ms is None else str(row.p50_ms), "" if row.p95_ms is None else str(row.p95_ms))
+        money = (f"{row.cost_usd:,.6f}", f"{row.saved_usd:,.6f}")
+        table.add_row(escape(row.name or "no answer"), f"{row.tasks:,}", *money, *times, failed, score)
+    return table
+
+
 def _refresh_prices(composition: Composition) -> None:
     """Write what genai-prices lists today into the user's own registry, and say what changed."""
     overlay = composition.settings().overlay
@@ -353,6 +481,58 @@ def _seen(health: Mapping[str, HealthResult]) -> list[Finding]:
         )
         for model_id, row in health.items()
     ]
+
+
+@app.command()
+def score(
+    ctx: typer.Context,
+    pair: Annotated[str, typer.Option(help="WEAK,STRONG: the names of two models.")],
+    jsonl: Annotated[
+        str, typer.Option(help="One JSON object with prompt a line, from this file or - (standard input).")
+    ],
+    weights: Annotated[Path | None, typer.Option(help="A folder that train wrote; by default the shipped one.")] = None,
+) -> None:
+    """Print for each prompt, in order, by how much the strong model of a pair should be preferred."""
+    from routing.learning.quality import SHIPPED, QualityModel  # noqa: PLC0415 - most commands learn nothing
+    from routing.learning.train import score_lines  # noqa: PLC0415 - as above
+
+    model = QualityModel.load(weights or SHIPPED)
+    weak, strong = (name if model.knows(name) else _registered(ctx.obj, name) for name in _two_in(pair))
+    with _opened(jsonl) as lines:
+        for line in score_lines(model, lines, weak, strong):
+            sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of outcomes: gzip'd JSON lines of prompts and models' scores.")],
+    into: Annotated[Path, typer.Option("--out", help="Folder for the weights and their manifest.")],
+) -> None:
+    """Learn from outcomes which prompts need a strong model. The same data gives the same weights."""
+    from routing.learning.train import train_folder  # noqa: PLC0415 - most commands learn nothing
+
+    command = f"python server.py train --data {data} --out {into}"
+    with err.status("learning; this takes about a minute"):
+        model = train_folder(data, into, command=command, date=_today().isoformat())
+    err.print(f"learned the abilities of {len(model.abilities)} models; the weights are in {into}", highlight=False)
+
+
+def _two_in(pair: str) -> tuple[str, str]:
+    match [name.strip() for name in pair.split(",")]:
+        case [str(weak), str(strong)] if weak and strong:
+            return weak, strong
+        case _:
+            raise InvalidTask(f"--pair names two models, as in WEAK,STRONG; {pair!r} does not.")
+
+
+def _registered(composition: Composition, name: str) -> Model:
+    """A model that was not learned of, by what the registry knows of it."""
+    registry = RegistryFile(composition.shipped_registry, composition.settings().overlay).current()
+    found = next((row for key, row in registry.models.items() if name in (key, row.api_model_id)), None)
+    if found is None:
+        raise NoEligibleModel(f"nothing is known of a model {name!r}. Nearest: {', '.join(registry.nearest(name))}.")
+    return found
 
 
 async def _classify_lines(services: Services, _: OnProgress, *, source: str) -> None:
@@ -404,8 +584,10 @@ def _print_answer(result: RouteResult) -> None:
     out.print(result.response, markup=False, highlight=False, soft_wrap=True)
     out.print()
     baseline = f", {_dollars(result.savings_usd)} less than {result.baseline_model}" if result.savings_usd else ""
+    analysis = result.task_analysis
+    task = f"{analysis.category} (complexity {analysis.complexity})" if analysis else "not analysed"
     err.print(
-        f"[dim]{result.model_used} · {result.task_analysis.category} (complexity {result.task_analysis.complexity}) · "
+        f"[dim]{result.model_used} · {task} · "
         f"{result.actual_input_tokens} + {result.actual_output_tokens} tokens · {_dollars(result.actual_cost_usd)}{baseline}"
         f" · {result.latency_ms / 1000:.1f} s · --session {result.session_id}[/]",
         highlight=False,

@@ -7,15 +7,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +29,8 @@ from mcp_types import Tool  # noqa: E402
 
 from routing.analyzer import RulesAnalyzer  # noqa: E402
 from routing.assembler import Assembler  # noqa: E402
+from routing.batches import BatchRunner  # noqa: E402
+from routing.budgets import Wallet  # noqa: E402
 from routing.catalog import CatalogSource  # noqa: E402
 from routing.dispatch.engine import DispatchEngine  # noqa: E402
 from routing.dispatch.providers import ProviderPool  # noqa: E402
@@ -39,22 +40,34 @@ from routing.embedded.assets import MULTILINGUAL_E5_SMALL, QWEN_CODER_HALF_BILLI
 from routing.embedded.embedder import LocalEmbedder  # noqa: E402
 from routing.embedded.runtime import EmbeddedRuntime  # noqa: E402
 from routing.errors import AssetError, RoutingError, SettingsError  # noqa: E402
+from routing.jobs import JobRunner  # noqa: E402
+from routing.logs import announce, set_up  # noqa: E402
+from routing.metrics import Metrics  # noqa: E402
+from routing.pricing import microusd  # noqa: E402
 from routing.recorder import Recorder  # noqa: E402
 from routing.registry import RegistryFile  # noqa: E402
+from routing.report import Period  # noqa: E402
 from routing.router import Router  # noqa: E402
 from routing.selector import Selector  # noqa: E402
 from routing.settings import Settings, load_settings  # noqa: E402
+from routing.state import Budgets  # noqa: E402
 from routing.state.sqlite import SqliteStore  # noqa: E402
+from routing.telemetry import Observer, Telemetry, exporting  # noqa: E402
 from routing.tokens import TokenCounter  # noqa: E402
 from routing.types import OnProgress  # noqa: E402
-from tools import all_tools, loop_tools  # noqa: E402
+from tools import all_tools, dashboard, loop_tools  # noqa: E402
 from tools.base import Services  # noqa: E402
 from tools.fetching.addresses import Allowed  # noqa: E402
 from tools.fetching.fetch import Fetcher  # noqa: E402
+from tools.jobs import add_resources  # noqa: E402
+from tools.monitoring import OperationTimer, routes  # noqa: E402
 from tools.readiness import can_run_code, can_search  # noqa: E402
+from tools.report import dashboard_data  # noqa: E402
 from tools.sandbox import Sandbox  # noqa: E402
 from tools.sandbox.backends import backends  # noqa: E402
 from tools.searching import WebSearch, engines_of  # noqa: E402
+from tools.searching.paid import PaidSearch  # noqa: E402
+from tools.searching.prices import MICROUSD_PER_SEARCH  # noqa: E402
 from tools.toolbox import ServerToolbox  # noqa: E402
 
 VERSION = "0.1.0"
@@ -74,6 +87,8 @@ INSTRUCTIONS = (
 def settings_of(environment: Mapping[str, str]) -> Settings:
     """The settings, from the environment and the ``.env`` files beside this file and in the home folder.
 
+    A variable that is there and empty hides no file's: hosts pass on keys that were never filled in.
+
     Raises:
         SettingsError: a variable is misspelt or its value is not allowed.
 
@@ -81,7 +96,8 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
     default_home = platformdirs.user_data_path("pointsman", appauthor=False)
     home = Path(environment.get("POINTSMAN_HOME") or default_home).expanduser()
     written = {**_written(HERE / ".env"), **_written(home / ".env")}
-    return load_settings({**written, **environment}, default_home)
+    said = {name: value for name, value in environment.items() if value.strip() or name not in written}
+    return load_settings({**written, **said}, default_home)
 
 
 async def weights(settings: Settings, on_progress: OnProgress) -> Path:
@@ -112,6 +128,22 @@ async def fetched_embedder(settings: Settings, embedder: LocalEmbedder, on_progr
     return embedder
 
 
+def wallet_of(settings: Settings, store: Budgets, search: WebSearch) -> Wallet:
+    """The budgets of the settings, and the most that a call of a paid tool costs."""
+    hour, month, session = (
+        None if dollars is None else microusd(dollars)
+        for dollars in (settings.hourly_budget_usd, settings.monthly_budget_usd, settings.session_budget_usd)
+    )
+    dearest = max((MICROUSD_PER_SEARCH.get(engine, 0) for engine in search.engines), default=0)
+    return Wallet(
+        store=store,
+        hour_microusd=hour,
+        month_microusd=month,
+        session_microusd=session,
+        tool_microusd={"web_search": dearest},
+    )
+
+
 def _written(file: Path) -> dict[str, str]:
     """The variables of a ``.env`` file; none where there is no such file."""
     if not file.is_file():
@@ -134,16 +166,17 @@ def check_registry(settings: Settings) -> RegistryFile:
     file = RegistryFile(SHIPPED_REGISTRY, settings.overlay)
     registry = file.current()
     registry.policy(settings.policy or registry.default_policy)
-    if settings.baseline_model:
-        registry.model(settings.baseline_model)
+    for name in (settings.baseline_model, settings.host_model):
+        if name:
+            registry.model(name)
     for provider in registry.providers.values():
         settings.key_of(provider)
     return file
 
 
 @asynccontextmanager
-async def composed(settings: Settings) -> AsyncGenerator[Services]:
-    """The services over these settings, closed at the end.
+async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[Services]:
+    """The services over these settings, closed at the end; ``observers`` are told what happens in them.
 
     Raises:
         RegistryError: a registry file is broken.
@@ -161,10 +194,15 @@ async def composed(settings: Settings) -> AsyncGenerator[Services]:
     sandbox = Sandbox(backends(settings), variables=settings.variables)
     fetcher = Fetcher(Allowed.of(settings.fetch_allow))
     search = WebSearch(engines_of(settings))
+    telemetry = Telemetry(prompts=settings.trace_prompts, observers=observers)
     toolbox = ServerToolbox(loop_tools(), able={"web_search": can_search, "execute_python": can_run_code})
     async with SqliteStore(
-        settings.database, session_ttl_seconds=settings.session_ttl_seconds, embedder=embedder
+        settings.database,
+        session_ttl_seconds=settings.session_ttl_seconds,
+        ledger_days=settings.ledger_days,
+        embedder=embedder,
     ) as store:
+        wallet = wallet_of(settings, store.budgets, search)
         router = Router(
             catalog=catalog,
             sessions=store.sessions,
@@ -174,25 +212,39 @@ async def composed(settings: Settings) -> AsyncGenerator[Services]:
             dispatcher=DispatchEngine(
                 providers=providers,
                 counter=counter,
-                tool_loop=ToolLoop(toolbox=toolbox),
+                tool_loop=ToolLoop(toolbox=telemetry.toolbox(toolbox)),
                 policy=RetryPolicy(most_retries=settings.max_retries),
+                watch=telemetry.attempt,
             ),
-            recorder=Recorder(ledger=store.ledger, sessions=store.sessions, baseline_model=settings.baseline_model),
+            recorder=Recorder(
+                ledger=store.ledger,
+                sessions=store.sessions,
+                baseline_model=settings.baseline_model,
+                watch=telemetry.route,
+            ),
+            wallet=wallet,
         )
+        jobs = JobRunner(router, store.jobs)
+        batches = BatchRunner(router, store.jobs, store.ledger, concurrency=settings.batch_concurrency)
         try:
             services = Services(
                 settings=settings,
                 catalog=catalog,
                 router=router,
                 store=store,
+                jobs=jobs,
+                batches=batches,
                 runtime=runtime,
                 sandbox=sandbox,
                 fetcher=fetcher,
-                search=search,
+                search=PaidSearch(search, wallet),
+                telemetry=telemetry,
             )
-            toolbox.serve(services)
+            toolbox.serve(replace(services, search=search))  # a route pays for its searches from its own purse
             yield services
         finally:
+            await jobs.aclose()
+            await batches.aclose()
             await search.aclose()
             await fetcher.aclose()
             await sandbox.aclose()
@@ -208,9 +260,9 @@ class SharedServices:
         self.services: Services | None = None
 
     @asynccontextmanager
-    async def held(self, settings: Settings) -> AsyncGenerator[None]:
+    async def held(self, settings: Settings, *observers: Observer) -> AsyncGenerator[None]:
         """Make the services, and keep them for every connection until the block ends."""
-        async with composed(settings) as services, self._open(services):
+        async with composed(settings, *observers) as services, self._open(services):
             self._held = services
             try:
                 yield
@@ -251,12 +303,18 @@ class PointsmanServer(MCPServer[Services]):
         return [tool for tool in offered if tool.name != "execute_python"]
 
 
+async def _dashboard_data(period: Period) -> str:
+    assert lifespan.services is not None  # noqa: S101 - the server listens inside `held`
+    return await dashboard_data(lifespan.services, period)
+
+
 async def _try_sandbox(services: Services) -> None:
     await anyio.sleep(SECONDS_BEFORE_A_SANDBOX_IS_TRIED)
     await services.sandbox.available()
 
 
 lifespan = SharedServices()
+TOOL_NAMES = frozenset(tool.name for tool in all_tools())
 mcp = PointsmanServer(
     "pointsman",
     title="Pointsman",
@@ -265,7 +323,10 @@ mcp = PointsmanServer(
     tools=list(all_tools()),
     lifespan=lifespan,
     log_level="WARNING",
+    middleware=[OperationTimer(TOOL_NAMES)],
+    extensions=[dashboard.apps()],
 )
+add_resources(mcp)
 
 
 def serve(transport: Transport = "stdio", host: str = "127.0.0.1", port: int = 8484) -> None:
@@ -277,14 +338,17 @@ def serve(transport: Transport = "stdio", host: str = "127.0.0.1", port: int = 8
     """
     settings = settings_of(os.environ)
     check_registry(settings)
-    logging.getLogger().setLevel(settings.log_level)
-    if transport == "stdio":
-        mcp.run("stdio")
-        return
-    _check_address(host, port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: closing what is open
-    with contextlib.suppress(KeyboardInterrupt):
-        anyio.run(_serve_http, transport, host, port, settings)
+    set_up(settings.log_format, settings.log_level)
+    with exporting(os.environ, VERSION):
+        if transport == "stdio":
+            mcp.run("stdio")
+            return
+        _check_address(host, port)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: closing what is open
+        try:
+            anyio.run(_serve_http, transport, host, port, settings)
+        except* KeyboardInterrupt:  # in groups, where it went through task groups
+            pass
 
 
 async def _serve_http(transport: Transport, host: str, port: int, settings: Settings) -> None:
@@ -292,11 +356,19 @@ async def _serve_http(transport: Transport, host: str, port: int, settings: Sett
 
     path = "/sse" if transport == "sse" else "/mcp"
     app = mcp.sse_app(host=host) if transport == "sse" else mcp.streamable_http_app(host=host)
+    metrics = Metrics(TOOL_NAMES)
+    app.routes.extend(routes(lambda: lifespan.services, metrics))
+    app.routes.extend(dashboard.routes(_dashboard_data))
     config = uvicorn.Config(
-        app, host=host, port=port, log_level=settings.log_level.lower(), timeout_graceful_shutdown=30
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        log_level=settings.log_level.lower(),
+        timeout_graceful_shutdown=30,
     )
-    async with lifespan.held(settings):
-        sys.stderr.write(f"pointsman: serving MCP at http://{host}:{port}{path}\n")
+    async with lifespan.held(settings, metrics):
+        announce(settings.log_format, f"serving MCP at http://{host}:{port}{path}")
         await uvicorn.Server(config).serve()
 
 

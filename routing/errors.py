@@ -59,10 +59,16 @@ class ContextOverflow(RoutingError):
 
 
 class BudgetExceeded(RoutingError):
-    """The money that was allowed is spent; ``resets_at`` is when there is more, ``None`` where there will not be."""
+    """The money that was allowed is spent; ``resets_at`` is when there is more, ``None`` where there will not be.
 
-    def __init__(self, message: str, *, left_microusd: int = 0, resets_at: float | None = None) -> None:
+    ``negotiable`` where it is a budget of the settings, which the person whose it is may allow a task to exceed.
+    """
+
+    def __init__(
+        self, message: str, *, left_microusd: int = 0, resets_at: float | None = None, negotiable: bool = False
+    ) -> None:
         super().__init__(message)
+        self.negotiable = negotiable
         self.left_microusd = left_microusd
         self.resets_at = resets_at
 

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -41,13 +41,17 @@ _LONGEST_WRITE_SECONDS = 10
 
 @dataclass(slots=True, kw_only=True)
 class OpenRoute:
-    """A route while it runs: the stages leave here what they found out."""
+    """A route while it runs: the stages leave here what they found out.
+
+    ``new_session_id`` is that of the session which its answer begins, where it continues none.
+    """
 
     route_id: str
     task: Task
     started_at: float
     started: float
     session_id: str = ""
+    new_session_id: str = field(default_factory=lambda: new_handle("ses"))
     analysis: TaskAnalysis | None = None
     selection: ModelSelection | None = None
     attempts: list[Attempt] = field(default_factory=list[Attempt])
@@ -69,6 +73,16 @@ class OpenRoute:
         self.attempts.append(attempt)
 
 
+Tell = Callable[[RouteRecord], None]
+Watch = Callable[[str], AbstractContextManager[Tell]]
+"""Round a route of an id; what it gives is told the record before the block ends. It must not fail."""
+
+
+def unwatched(_: str) -> AbstractContextManager[Tell]:
+    """Nobody looks."""
+    return nullcontext(lambda _: None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
     """Writes the ledger, and answers into their sessions.
@@ -79,23 +93,26 @@ class Recorder:
     ledger: Ledger
     sessions: Sessions
     baseline_model: str | None = None
+    watch: Watch = unwatched
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
 
     @asynccontextmanager
-    async def recording(self, task: Task) -> AsyncGenerator[OpenRoute]:
+    async def recording(self, task: Task, route_id: str | None = None) -> AsyncGenerator[OpenRoute]:
         """Open a route, and write its record when the block ends, however it ends; ``record`` then holds it."""
-        route = OpenRoute(route_id=new_handle("rte"), task=task, started_at=self.wall_clock(), started=self.clock())
-        try:
-            yield route
-        except RoutingError as error:
-            await self._write(route, "failed", f"{type(error).__name__}: {error}")
-            raise
-        except BaseException as error:
-            outcome: RouteOutcome = "failed" if isinstance(error, Exception) else "cancelled"
-            await self._write(route, outcome, type(error).__name__)
-            raise
-        await self._write(route, "completed", None)
+        route_id = route_id or new_handle("rte")
+        route = OpenRoute(route_id=route_id, task=task, started_at=self.wall_clock(), started=self.clock())
+        with self.watch(route_id) as tell:
+            try:
+                yield route
+            except RoutingError as error:
+                tell(await self._write(route, "failed", f"{type(error).__name__}: {error}"))
+                raise
+            except BaseException as error:
+                outcome: RouteOutcome = "failed" if isinstance(error, Exception) else "cancelled"
+                tell(await self._write(route, outcome, type(error).__name__))
+                raise
+            tell(await self._write(route, "completed", None))
 
     def baseline_of(self, catalog: Catalog, kind: ModelKind) -> Model | None:
         """The model that a task's savings are measured against; ``None`` where no eligible one has a price."""
@@ -103,11 +120,11 @@ class Recorder:
             return catalog.models.get(self.baseline_model)
         return _dearest(catalog, kind)
 
-    async def _write(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> None:
+    async def _write(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> RouteRecord:
         """Write what happened. What was paid for is handed over even where the store is broken, with a notice."""
         answered = outcome == "completed" and route.conversation is not None
         if answered and not route.session_id:
-            route.session_id = new_handle("ses")
+            route.session_id = route.new_session_id
         record = self._record(route, outcome, error)
         notices: list[str] = []
         with anyio.CancelScope(shield=True):
@@ -116,6 +133,7 @@ class Recorder:
                 if answered:
                     group.start_soon(self._keep, route, "added to its session", self._remember(route), notices)
         route.record = replace(record, notices=(*record.notices, *notices))
+        return route.record
 
     async def _keep(self, route: OpenRoute, what: str, writing: Awaitable[object], notices: list[str]) -> None:
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import anyio
 import anyio.to_thread
 
 from routing.assembler import Assembler
+from routing.budgets import Purse, Wallet, lowest, spoken
 from routing.catalog import Catalog, CatalogSource
 from routing.dispatch.engine import Dispatch, DispatchEngine
 from routing.embeddings import embeddings_of, texts_in, wanted_of
@@ -61,20 +62,22 @@ class Router:
     assembler: Assembler
     dispatcher: DispatchEngine
     recorder: Recorder
+    wallet: Wallet = field(default_factory=Wallet)
 
-    async def route(self, task: Task, on_progress: OnProgress) -> RouteRecord:
-        """Answer a task.
+    async def route(self, task: Task, on_progress: OnProgress, route_id: str | None = None) -> RouteRecord:
+        """Answer a task, under the ``route_id`` that its caller was told, or a new one.
 
         Raises:
             InvalidTask: the prompt is empty or too long, or the history is malformed.
             UnknownHandle: the session is not one of this caller's.
             NoEligibleModel, ContextOverflow: no model can take it.
             AllModelsFailed, AssetError: a model was chosen, and none answered.
+            BudgetExceeded: a model was chosen, and none that could answer fits what may be spent.
             DeadlineExceeded: ``deadline_seconds`` passed first.
 
         """
         validate(task)
-        async with self.recorder.recording(task) as route:
+        async with self.recorder.recording(task, route_id) as route:
             with anyio.move_on_after(task.constraints.deadline_seconds) as deadline:
                 await self._answer(task, route, on_progress)
             if deadline.cancelled_caught:
@@ -90,20 +93,31 @@ class Router:
         catalog = await self.catalog.current()
         route.analysis = analysis = await self.analyzer.analyze(task)
         await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
-        task, selection = self._selected(task, analysis, catalog)
+        session_id = route.session_id or route.new_session_id
+        task, selection = self._selected(task, analysis, catalog, low=await self._low_budget(session_id))
         route.selection = selection
         route.baseline = self.recorder.baseline_of(catalog, "embedding" if task.texts else "chat")
         if task.tools or analysis.requires_tool_use:
             await self.assembler.toolbox.look()
         request = self.assembler.assemble(task, analysis, selection, catalog)
         route.notices += [*selection.notices, *request.notices]
+        purse = self.wallet.purse(
+            session_id,
+            call_microusd=task.constraints.max_cost_microusd,
+            beyond_budgets=task.beyond_budgets,
+        )
         dispatch = Dispatch(
-            catalog=catalog, selection=selection, analysis=analysis, book=route.book, on_progress=on_progress
+            catalog=catalog,
+            selection=selection,
+            analysis=analysis,
+            book=route.book,
+            on_progress=on_progress,
+            purse=purse,
         )
         route.conversation = conversation = await self.dispatcher.dispatch(request, dispatch)
         if vectors := conversation.answer.response.vectors:
             route.embeddings = await anyio.to_thread.run_sync(embeddings_of, wanted_of(task), vectors)
-        route.notices += _notices_on(conversation.answer, selection)
+        route.notices += _notices_on(conversation.answer, selection, purse)
 
     async def decide(self, task: Task) -> Decision:
         """Analyse a task and choose a model, without calling one. Raises as `route` does, up to the choice."""
@@ -112,20 +126,34 @@ class Router:
             task = replace(task, history=await self.sessions.history(task.session_id, task.caller))
         catalog = await self.catalog.current()
         analysis = await self.analyzer.analyze(task)
-        return Decision(analysis=analysis, selection=self._selected(task, analysis, catalog)[1], catalog=catalog)
+        low = await self._low_budget(task.session_id)
+        return Decision(
+            analysis=analysis, selection=self._selected(task, analysis, catalog, low=low)[1], catalog=catalog
+        )
 
-    def _selected(self, task: Task, analysis: TaskAnalysis, catalog: Catalog) -> tuple[Task, ModelSelection]:
+    async def _low_budget(self, session_id: str | None) -> str | None:
+        """What to say of the emptiest budget, where little of it is left."""
+        emptiest = lowest(await self.wallet.standings(session_id))
+        return spoken(emptiest) if emptiest else None
+
+    def _selected(
+        self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, low: str | None
+    ) -> tuple[Task, ModelSelection]:
         """The choice, and the task with the texts that its prompt lists where vectors of them are what is asked for."""
+
+        def select(task: Task) -> ModelSelection:
+            return self.selector.select(task, analysis, catalog, low_budget=low)
+
         if analysis.category != "embedding" or task.texts or _wants_chat(task, catalog):
-            return task, self.selector.select(task, analysis, catalog)
+            return task, select(task)
         texts = texts_in(task.prompt)
         advice = _NO_TEXTS
         if texts:
             with_texts = replace(task, texts=texts)
             with contextlib.suppress(NoEligibleModel):
-                return with_texts, self.selector.select(with_texts, analysis, catalog)
+                return with_texts, select(with_texts)
             advice = _NO_EMBEDDING_MODEL
-        selection = self.selector.select(task, analysis, catalog)
+        selection = select(task)
         return task, replace(selection, notices=(*selection.notices, advice))
 
     async def _resumed(self, task: Task, route: OpenRoute) -> Task:
@@ -168,9 +196,11 @@ def _wants_chat(task: Task, catalog: Catalog) -> bool:
     return forced is not None and catalog.find(forced).kind == "chat"
 
 
-def _notices_on(answer: Answer, selection: ModelSelection) -> list[str]:
-    notices: list[str] = []
-    if answer.model_id != selection.primary_model:
+def _notices_on(answer: Answer, selection: ModelSelection, purse: Purse | None) -> list[str]:
+    notices = list(purse.notices) if purse else []
+    if purse and selection.primary_model in purse.passed_over:
+        notices.append(f"{selection.primary_model} does not fit the budget; {answer.model_id} answered instead.")
+    elif answer.model_id != selection.primary_model:
         notices.append(f"{selection.primary_model} failed; {answer.model_id} answered instead.")
     if answer.response.finish_reason == "length":
         notices.append("The answer reached its token limit and is cut off. Raise max_tokens for more.")

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from routing.embedded.mirrors import OFFICIAL_HUB
 from routing.errors import SettingsError
+from routing.logs import LogFormat
 from routing.registry import Provider
 from routing.types import Access, CostPreference
 
@@ -62,9 +63,23 @@ class Settings(BaseModel):
     )
     self_hosted_only: bool = Field(default=False, description="Only models with open weights")
     session_ttl_seconds: int = Field(86_400, gt=0, description="A session ends after this long without use")
+    analyzer: Literal["auto", "rules", "learned", "model"] = Field(
+        "auto",
+        description="Who tells what kind of task it is: rules, shipped weights, or a model where these are unsure",
+    )
     confidence_threshold: float = Field(0.7, ge=0, le=1, description="Below this, a task goes to tier 2 or better")
     max_retries: int = Field(2, ge=0, le=10, description="How often a model is asked again before the next one")
+    hourly_budget_usd: float | None = Field(
+        None, ge=0, le=1e6, description="Most to spend in an hour (UTC), in dollars"
+    )
+    monthly_budget_usd: float | None = Field(
+        None, ge=0, le=1e6, description="Most to spend in a month (UTC), in dollars"
+    )
+    session_budget_usd: float | None = Field(None, ge=0, le=1e6, description="Most to spend in a session, in dollars")
+    batch_concurrency: int = Field(5, ge=1, le=100, description="Tasks of a batch that are under way at once")
     baseline_model: str | None = Field(None, description="Model that savings are measured against")
+    host_model: str | None = Field(None, description="The model of your own host, for the whole-loop savings")
+    ledger_days: int | None = Field(None, gt=0, description="Let routes go after so many days; their sums stay")
     local_model: str = Field("auto", description="auto, off, or the path of a GGUF file of your own")
     local_threads: int | None = Field(None, ge=1, le=256, description="Threads of the embedded model")
     discover: bool = Field(default=True, description="Look for model servers on loopback (Ollama, LM Studio, …)")
@@ -80,6 +95,8 @@ class Settings(BaseModel):
         (), description="Hosts and networks that fetch_url may read although they are not public"
     )
     log_level: LogLevel = Field("WARNING", description="Of the log on stderr")
+    log_format: LogFormat = Field("text", description="Of the log on stderr: text or json")
+    trace_prompts: bool = Field(default=False, description="Put prompts and answers on OpenTelemetry spans")
     variables: Mapping[str, str] = Field(default_factory=dict, repr=False, description="The whole environment")
 
     @property

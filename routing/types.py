@@ -121,7 +121,7 @@ class Task:
     """What a caller hands over. ``history`` is ``None`` where the session's own history should be used.
 
     ``tools`` are those that the model may use, ``None`` the ones that fit the task. ``texts`` are for an embedding model;
-    ``prompt`` then says what is wanted of them.
+    ``prompt`` then says what is wanted of them. ``beyond_budgets`` where a person allowed it to exceed those of the settings.
     """
 
     prompt: str
@@ -133,6 +133,7 @@ class Task:
     images: tuple[Image, ...] = ()
     texts: tuple[str, ...] = ()
     response_schema: Mapping[str, object] | None = None
+    beyond_budgets: bool = False
     caller: str = LOCAL_CALLER
 
 

@@ -61,7 +61,8 @@ async def test_a_running_ollamas_models_can_be_called_and_cost_nothing(tmp_path:
     assert row.prices.input == 0
     assert row.context_window == 32_000
     assert found.access["ollama"].base_url == "http://127.0.0.1:11434/v1"
-    assert "ollama/nomic-embed-text" not in found.models
+    embedder = found.models["ollama/nomic-embed-text"]
+    assert (embedder.kind, embedder.max_output_tokens, embedder.capabilities.tools) == ("embedding", 0, False)
 
 
 async def test_a_model_without_a_name_is_passed_over(tmp_path: Path, machine: Machine) -> None:

@@ -321,6 +321,8 @@ async def test_every_tool_has_a_title_all_hints_described_arguments_and_an_outpu
         "route_and_answer",
         "classify_task",
         "estimate_cost",
+        "get_answer",
+        "route_batch",
         "list_models",
         "web_search",
         "fetch_url",
@@ -330,6 +332,8 @@ async def test_every_tool_has_a_title_all_hints_described_arguments_and_an_outpu
         "memory_search",
         "memory_list",
         "memory_delete",
+        "usage_report",
+        "record_feedback",
     ]
     for tool in tools:
         assert tool.title

@@ -4,6 +4,7 @@
     arguments.py   the arguments that describe a task
     results.py     the data of results
     route.py       route_and_answer, classify_task, estimate_cost
+    jobs.py        get_answer, route_batch, the resource answer://{route_id}
     models.py      list_models
     web.py         web_search, fetch_url                              searching/  engines      fetching/  pages
     code.py        execute_python, validate_python_syntax             sandbox/    isolation
@@ -21,7 +22,7 @@ import functools
 from collections.abc import Sequence
 from typing import get_args
 
-from tools import code, memory, models, report, route, web
+from tools import code, jobs, memory, models, report, route, web
 from tools.arguments import LoopTool
 from tools.base import StrictTool
 
@@ -31,7 +32,15 @@ _IN_THE_LOOP = get_args(LoopTool)
 @functools.cache
 def all_tools() -> Sequence[StrictTool]:
     """Every tool, in the stable order in which hosts see them. Made once: it takes 5 ms a tool."""
-    return (*route.tools(), *models.tools(), *web.tools(), *code.tools(), *memory.tools(), *report.tools())
+    return (
+        *route.tools(),
+        *jobs.tools(),
+        *models.tools(),
+        *web.tools(),
+        *code.tools(),
+        *memory.tools(),
+        *report.tools(),
+    )
 
 
 def loop_tools() -> Sequence[StrictTool]:

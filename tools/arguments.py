@@ -30,7 +30,10 @@ MaxLatency = Annotated[int | None, Field(description="Most it may be expected to
 MinQuality = Annotated[
     float | None, Field(description="Least quality index (0-100)", ge=0, le=100, allow_inf_nan=False)
 ]
-Deadline = Annotated[float | None, Field(description="Give up after this long", gt=0, le=3600, allow_inf_nan=False)]
+Deadline = Annotated[float, Field(description="Then get_answer has the answer", gt=0, le=3600)]
+Detach = Annotated[bool, Field(description="Go on if the connection is lost")]
+DEADLINE_SECONDS = 50.0
+"""Hosts give up at 60."""
 
 
 MOST_IMAGE_BYTES = 5_000_000

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, cast
 
@@ -16,12 +16,15 @@ from mcp.server.mcpserver.tools import Tool
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from routing.batches import BatchRunner
 from routing.catalog import CatalogSource
 from routing.embedded.runtime import EmbeddedRuntime
 from routing.errors import AllModelsFailed, BudgetExceeded, DeadlineExceeded, ProviderError, RoutingError, ToolFailed
+from routing.jobs import JobRunner
 from routing.router import Router
 from routing.settings import Settings
 from routing.state import Store
+from routing.telemetry import Telemetry
 from routing.types import LOCAL_CALLER, OnProgress, Progress, ToolUse
 from tools.fetching.fetch import Fetcher
 from tools.sandbox import Sandbox
@@ -40,10 +43,13 @@ class Services:
     catalog: CatalogSource
     router: Router
     store: Store
+    jobs: JobRunner
+    batches: BatchRunner
     runtime: EmbeddedRuntime
     sandbox: Sandbox
     fetcher: Fetcher
     search: WebSearch
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
 
 class StrictTool(Tool):
@@ -157,8 +163,10 @@ def _retry_advice(error: RoutingError) -> str:
     failures: Sequence[RoutingError] = error.failures if isinstance(error, AllModelsFailed) else (error,)
     if any(isinstance(failure, ProviderError | ToolFailed) and failure.retryable for failure in failures):
         return "Trying again in a moment may help."
-    if isinstance(error, (DeadlineExceeded, BudgetExceeded)):
+    if isinstance(error, DeadlineExceeded):
         return "The same call again will end the same way unless the limit is raised."
+    if isinstance(error, BudgetExceeded):
+        return "The same call again will end the same way until there is more."
     return "The same call again will fail the same way."
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Literal
 
+from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 
 from routing.dispatch.breaker import BreakerState
-from routing.pricing import saved_microusd, usd
+from routing.jobs import Failed, Running
+from routing.pricing import saved_microusd, spoken_usd, usd
+from routing.tokens import TokenCounter
 from routing.types import (
     Attempt,
     AttemptOutcome,
@@ -140,28 +144,31 @@ class EmbeddingsResult(Result):
 
 
 class RouteResult(Result):
-    """An answer and its bill."""
+    """An answer and its bill; while it runs, and where it failed, only what is known of it."""
 
-    session_id: str = Field(description="Pass it on to continue the conversation")
+    session_id: str | None = Field(default=None, description="Pass it on to continue the conversation")
     route_id: str
-    status: Literal["completed"]
-    response: str
-    finish_reason: FinishReason | None
-    model_used: str
-    task_analysis: AnalysisResult
-    model_selection: SelectionResult
-    actual_input_tokens: int
-    actual_output_tokens: int
-    tokens_estimated: bool = Field(description="true: the provider reported none, we counted")
-    actual_cost_usd: float | None = Field(description="null: the price is unknown")
-    baseline_model: str | None
-    baseline_cost_usd: float | None
-    savings_usd: float | None = Field(description="Against the baseline model, all attempts paid")
-    latency_ms: int
-    tools_called: list[str]
-    embeddings: EmbeddingsResult | None = Field(description="Of texts: vectors, or similarities by their indices")
-    attempts: list[AttemptResult]
-    notices: list[str]
+    status: Literal["running", "completed", "failed"]
+    response: str = ""
+    next_start_index: int | None = Field(default=None, description="get_answer has the rest from there")
+    finish_reason: FinishReason | None = None
+    model_used: str | None = None
+    task_analysis: AnalysisResult | None = None
+    model_selection: SelectionResult | None = None
+    actual_input_tokens: int = 0
+    actual_output_tokens: int = 0
+    tokens_estimated: bool = Field(default=False, description="true: the provider reported none, we counted")
+    actual_cost_usd: float | None = Field(default=None, description="null: the price is unknown")
+    baseline_model: str | None = None
+    baseline_cost_usd: float | None = None
+    savings_usd: float | None = Field(default=None, description="Against the baseline model, all attempts paid")
+    latency_ms: int = 0
+    tools_called: list[str] = Field(default=[])
+    embeddings: EmbeddingsResult | None = Field(
+        default=None, description="Of texts: vectors, or similarities by their indices"
+    )
+    attempts: list[AttemptResult] = Field(default=[])
+    notices: list[str] = Field(default=[])
 
     @classmethod
     def of(cls, record: RouteRecord) -> RouteResult:
@@ -192,6 +199,67 @@ class RouteResult(Result):
         )
 
 
+MOST_ANSWER_TOKENS = 20_000
+"""What of an answer one result holds: hosts cut at 25,000 tokens, and keep the whole result in their context."""
+
+
+def part_end(text: str, start: int, counter: TokenCounter, most_tokens: int = MOST_ANSWER_TOKENS) -> int:
+    """Where the part of a text ends that begins at ``start`` and has at most ``most_tokens`` tokens."""
+    end = len(text)
+    while end > start + 1:
+        part = text[start:end]
+        if len(part.encode(errors="replace")) <= most_tokens:  # no token is shorter than a byte
+            return end
+        tokens = counter.count(part).tokens
+        if tokens <= most_tokens:
+            return end
+        end = start + max(1, min(len(part) - 1, int(len(part) * 0.98 * most_tokens / tokens)))
+    return end
+
+
+def answered(record: RouteRecord, counter: TokenCounter, start: int = 0) -> CallToolResult:
+    """An answer as text, from ``start`` on as much of it as one result holds, and everything as data."""
+    end = part_end(record.text, start, counter)
+    rest = end if end < len(record.text) else None
+    part = record.text[start:end]
+    result = RouteResult.of(record).model_copy(update={"response": part, "next_start_index": rest})
+    bill = f"{result.model_used}, {spoken_usd(record.cost_microusd)}, session_id {result.session_id}"
+    notices = "".join(f"\nNote: {notice}" for notice in (*record.notices, *_where_the_rest_is(record, end)))
+    pictures = [
+        ImageContent(data=base64.b64encode(image.data).decode("ascii"), mime_type=image.media_type)
+        for image in record.images
+    ]
+    return CallToolResult(
+        content=[TextContent(text=part), *(pictures if start == 0 else []), TextContent(text=f"[{bill}]{notices}")],
+        structured_content=result.model_dump(mode="json"),
+    )
+
+
+def _where_the_rest_is(record: RouteRecord, end: int) -> list[str]:
+    total = len(record.text)
+    if end == total:
+        return []
+    here = (
+        f"get_answer with route_id {record.route_id} and start_index {end}, or the resource answer://{record.route_id}"
+    )
+    return [f"This is the answer up to character {end:,} of {total:,}. The rest: {here}."]
+
+
+def unanswered(outcome: Running | Failed) -> CallToolResult:
+    """What is known of a route that runs, or that failed after its call was over."""
+    if isinstance(outcome, Running):
+        text = f"It goes on. Call get_answer with route_id {outcome.route_id}; it waits for the answer."
+        result = RouteResult(route_id=outcome.route_id, status="running", notices=[text])
+    else:
+        text = outcome.error
+        result = RouteResult(route_id=outcome.route_id, status="failed", notices=[text])
+    return CallToolResult(
+        content=[TextContent(text=text)],
+        structured_content=result.model_dump(mode="json"),
+        is_error=isinstance(outcome, Failed),
+    )
+
+
 class ClassifyResult(Result):
     """What would be done with a task."""
 
@@ -204,7 +272,9 @@ class ModelEstimate(Result):
 
     model_id: str
     tier: int
-    cost_usd: float | None = Field(description="null: the price is unknown")
+    cost_usd: float | None = Field(description="Expected; null: the price is unknown")
+    low_cost_usd: float | None
+    worst_cost_usd: float | None
     latency_ms: int | None = Field(description="null: its speed was never measured")
     configured: bool
     chosen: bool

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
+from mcp.server.elicitation import AcceptedElicitation, render_elicitation_schema
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, ImageContent, TextContent
-from pydantic import Field
+from mcp_types import (
+    CallToolResult,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    InputRequiredResult,
+)
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from pydantic import BaseModel, Field
 
+from routing.errors import BudgetExceeded
 from routing.estimate import Estimate, estimates
-from routing.pricing import spoken_usd, usd
+from routing.jobs import Running
+from routing.pricing import usd
 from routing.router import Decision
 from routing.types import RouteRecord, Task
 from tools import arguments as given
 from tools.base import Services, StrictTool, errors_for_the_model, relay, services_of, strict_tool
-from tools.results import AnalysisResult, ClassifyResult, EstimateResult, ModelEstimate, RouteResult, SelectionResult
+from tools.results import (
+    AnalysisResult,
+    ClassifyResult,
+    EstimateResult,
+    ModelEstimate,
+    RouteResult,
+    SelectionResult,
+    answered,
+    part_end,
+    unanswered,
+)
 
 AnyContext = Context[Services, Any]
 MOST_INPUT_TOKENS = 10_000_000
 MOST_OUTPUT_TOKENS = 1_000_000
 MOST_TURNS = 1_000_000
+_QUESTION = "go_on_beyond_the_budget"
 
 
 async def route_and_answer(
@@ -43,11 +64,12 @@ async def route_and_answer(
     max_cost_usd: given.MaxCost = None,
     max_latency_ms: given.MaxLatency = None,
     min_quality: given.MinQuality = None,
-    deadline_seconds: given.Deadline = None,
+    deadline_seconds: given.Deadline = given.DEADLINE_SECONDS,
+    detach: given.Detach = False,
     response_schema: Annotated[
         dict[str, Any] | None, Field(description="JSON schema that the answer must follow")
     ] = None,
-) -> Annotated[CallToolResult, RouteResult]:
+) -> Annotated[CallToolResult, RouteResult] | InputRequiredResult:
     """Delegate a self-contained task to the cheapest model that is good enough, and get its answer with what it cost and
     saved. Use it for work that does not need you: summaries, drafts, translations, extraction, classification, code to a
     clear specification, questions. It sees nothing of your conversation: put all it needs into prompt. To look at the choice
@@ -73,13 +95,72 @@ async def route_and_answer(
             max_cost_usd=max_cost_usd,
             max_latency_ms=max_latency_ms,
             min_quality=min_quality,
-            deadline_seconds=deadline_seconds,
         ),
         response_schema=response_schema,
     )
+    counter = services.router.assembler.counter
     with errors_for_the_model():
-        record = await services.router.route(task, relay(ctx))
-    return _spoken(record)
+        outcome = await _routed(ctx, task, deadline_seconds=deadline_seconds, detach=detach)
+        if isinstance(outcome, InputRequiredResult):
+            return outcome
+        if isinstance(outcome, Running):
+            return unanswered(outcome)
+        if part_end(outcome.text, 0, counter) < len(outcome.text):
+            await services.jobs.keep(outcome)
+    return answered(outcome, counter)
+
+
+class GoOn(BaseModel):
+    """What a person is asked."""
+
+    go_on: bool = Field(title="Go on all the same", description="This task only. It is booked as any other.")
+
+
+async def _routed(
+    ctx: AnyContext, task: Task, *, deadline_seconds: float, detach: bool
+) -> RouteRecord | Running | InputRequiredResult:
+    """Route a task; where a budget does not allow it, ask the host's user, if the host can, whether to go on."""
+    jobs, on_progress = services_of(ctx).jobs, relay(ctx)
+    said = _said_already(ctx)
+    task = replace(task, beyond_budgets=bool(said))
+    try:
+        return await jobs.route(task, on_progress, deadline_seconds=deadline_seconds, detach=detach)
+    except BudgetExceeded as refusal:
+        if said is not None or not refusal.negotiable or not _can_ask(ctx):
+            raise
+        question = f"{refusal} Go on with this task all the same?"
+        if ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
+            return _question(question)
+        answer = await ctx.elicit(question, GoOn)
+        if not (isinstance(answer, AcceptedElicitation) and answer.data.go_on):
+            raise
+    task = replace(task, beyond_budgets=True)
+    return await jobs.route(task, on_progress, deadline_seconds=deadline_seconds, detach=detach)
+
+
+def _can_ask(ctx: AnyContext) -> bool:
+    capabilities = ctx.client_capabilities
+    return capabilities is not None and capabilities.elicitation is not None
+
+
+def _question(message: str) -> InputRequiredResult:
+    """The question as newer hosts get it: they ask, and make the call again with the answer."""
+    schema = render_elicitation_schema(GoOn)
+    params = ElicitRequestFormParams(message=message, requested_schema=schema)
+    return InputRequiredResult(input_requests={_QUESTION: ElicitRequest(params=params)}, request_state=_QUESTION)
+
+
+def _said_already(ctx: AnyContext) -> bool | None:
+    """What the person said to the question that this call is made again with; ``None`` where none was asked.
+
+    The state that comes back is sealed by the SDK: an answer to a question that was never asked does not count.
+    """
+    if ctx.request_state != _QUESTION:
+        return None
+    answer = (ctx.input_responses or {}).get(_QUESTION)
+    if not isinstance(answer, ElicitResult) or answer.action != "accept":
+        return False
+    return (answer.content or {}).get("go_on") is True
 
 
 async def classify_task(
@@ -140,21 +221,6 @@ async def estimate_cost(
     return estimated(estimate)
 
 
-def _spoken(record: RouteRecord) -> CallToolResult:
-    """The answer as text, and everything as data."""
-    result = RouteResult.of(record)
-    bill = f"{result.model_used}, {spoken_usd(record.cost_microusd)}, session_id {result.session_id}"
-    notices = "".join(f"\nNote: {notice}" for notice in record.notices)
-    pictures = [
-        ImageContent(data=base64.b64encode(image.data).decode("ascii"), mime_type=image.media_type)
-        for image in record.images
-    ]
-    return CallToolResult(
-        content=[TextContent(text=record.text), *pictures, TextContent(text=f"[{bill}]{notices}")],
-        structured_content=result.model_dump(mode="json"),
-    )
-
-
 def decided(decision: Decision) -> ClassifyResult:
     """A decision as data."""
     return ClassifyResult(
@@ -175,6 +241,8 @@ def estimated(estimate: Estimate) -> EstimateResult:
                 model_id=row.model.model_id,
                 tier=row.model.tier,
                 cost_usd=usd(row.cost_microusd),
+                low_cost_usd=usd(row.low_microusd),
+                worst_cost_usd=usd(row.worst_microusd),
                 latency_ms=row.latency_ms,
                 configured=estimate.catalog.is_configured(row.model),
                 chosen=row.model.model_id == estimate.chosen_model,

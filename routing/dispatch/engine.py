@@ -10,23 +10,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 
 import anyio
 
+from routing.budgets import FREE, Hold, Purse
 from routing.catalog import Catalog
 from routing.dispatch.breaker import Breaker, Breakers, BreakerState
 from routing.dispatch.limits import Gate, Sleep
 from routing.dispatch.providers import ProviderPool
 from routing.dispatch.retry import RetryBudget, RetryPolicy
 from routing.dispatch.tool_loop import ToolLoop
-from routing.errors import AllModelsFailed, ProviderError, ProviderTimeout, ProviderUnavailable, RateLimited
+from routing.errors import (
+    AllModelsFailed,
+    BudgetExceeded,
+    ProviderError,
+    ProviderTimeout,
+    ProviderUnavailable,
+    RateLimited,
+)
 from routing.pricing import cost_microusd
 from routing.registry import Model
 from routing.registry import Provider as ProviderRow
 from routing.tokens import TokenCounter
 from routing.types import (
     NO_USAGE,
+    Access,
     Answer,
     Attempt,
     AttemptOutcome,
@@ -44,6 +54,14 @@ from routing.types import (
 )
 
 Book = Callable[[Attempt], None]
+Tell = Callable[[Attempt, ModelResponse | None], None]
+Watch = Callable[[ModelRequest, Target, Access], AbstractContextManager[Tell]]
+"""Round an upstream call; what it gives is told how the call ended before the block does. It must not fail."""
+
+
+def unwatched(_request: ModelRequest, _target: Target, _access: Access) -> AbstractContextManager[Tell]:
+    """Nobody looks."""
+    return nullcontext(lambda _attempt, _response: None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +75,14 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatch:
-    """What one dispatch carries through its rounds."""
+    """What one dispatch carries through its rounds; without a ``purse`` nothing limits what it may cost."""
 
     catalog: Catalog
     selection: ModelSelection
     analysis: TaskAnalysis
     book: Book
     on_progress: OnProgress
+    purse: Purse | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,12 +111,14 @@ class DispatchEngine:
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     sleep: Sleep = anyio.sleep
+    watch: Watch = unwatched
 
     async def dispatch(self, request: ModelRequest, dispatch: Dispatch) -> Conversation:
         """Send the request to the selection's candidates in turn, and run the tools that the answering model calls.
 
         Raises:
             AllModelsFailed: no candidate answered; it holds the error of each attempt.
+            BudgetExceeded: none that could answer fits what may be spent.
             AssetError: the embedded model can be neither found nor fetched.
 
         """
@@ -105,7 +126,10 @@ class DispatchEngine:
         async def ask(request: ModelRequest) -> Answer:
             return await self._ask(request, dispatch)
 
-        return await self.tool_loop.converse(request, ask, dispatch.on_progress)
+        tool_loop = self.tool_loop
+        if dispatch.purse is not None:
+            tool_loop = replace(tool_loop, toolbox=dispatch.purse.toolbox(tool_loop.toolbox))
+        return await tool_loop.converse(request, ask, dispatch.on_progress)
 
     def breaker_state(self, model: Model, catalog: Catalog) -> BreakerState:
         """Whether the model is being asked at the moment."""
@@ -118,6 +142,7 @@ class DispatchEngine:
 
     async def _ask(self, request: ModelRequest, dispatch: Dispatch) -> Answer:
         failures: list[ProviderError] = []
+        refusals: list[BudgetExceeded] = []
         candidates = self._in_order(dispatch)
         for place, model in enumerate(candidates):
             try:
@@ -126,7 +151,10 @@ class DispatchEngine:
                 failures.append(failure)
                 message = f"{model.model_id} failed ({type(failure).__name__})"
                 await dispatch.on_progress(Progress(message=message))
-        raise AllModelsFailed(tuple(failures))
+            except BudgetExceeded as refusal:
+                refusals.append(refusal)
+                await dispatch.on_progress(Progress(message=f"{model.model_id} does not fit the budget"))
+        raise _given_up(failures, refusals)
 
     def _in_order(self, dispatch: Dispatch) -> Sequence[Model]:
         """The candidates that may be asked; where every breaker is open, all of them: better to knock than to give up."""
@@ -172,25 +200,40 @@ class DispatchEngine:
         gate = self._gate(row)
         async with gate.entered(target, dispatch.analysis.estimated_input_tokens):
             await on_progress(Progress(message=f"asking {model.display_name}"))
+            hold, request = await self._reserve(request, model, dispatch)
             call = _Call(model=model, started_at=self.wall_clock(), started=self.clock())
             breaker = self._breaker(model, catalog)
             response: ModelResponse | None = None
             error: ProviderError | None = None
             breaker.begin()
-            try:
-                with self.budget.call():
-                    response = await self._send(provider, request, target, call, on_progress)
-                if response.finish_reason == "error":
-                    raise ProviderUnavailable(
-                        "it ended its answer with an error", provider=model.provider, model_id=model.model_id
+            with self.watch(request, target, catalog.access[model.provider]) as tell:
+                try:
+                    with self.budget.call():
+                        response = await self._send(provider, request, target, call, on_progress)
+                    if response.finish_reason == "error":
+                        raise ProviderUnavailable(
+                            "it ended its answer with an error", provider=model.provider, model_id=model.model_id
+                        )
+                    return Answer(
+                        model_id=model.model_id, response=response, usage=self._usage(request, call, response)
                     )
-                return Answer(model_id=model.model_id, response=response, usage=self._usage(request, call, response))
-            except ProviderError as failure:
-                error = failure
-                raise
-            finally:
-                _learn(breaker, gate, response, error)
-                dispatch.book(self._booked(request, call, response, error))
+                except ProviderError as failure:
+                    error = failure
+                    raise
+                finally:
+                    _learn(breaker, gate, response, error)
+                    attempt = self._booked(request, call, response, error)
+                    dispatch.book(attempt)
+                    if dispatch.purse is not None:
+                        dispatch.purse.settle_call(hold, attempt)
+                    tell(attempt, response)
+
+    async def _reserve(self, request: ModelRequest, model: Model, dispatch: Dispatch) -> tuple[Hold, ModelRequest]:
+        """Set aside what the call may cost; the request may come back with a smaller bound on its answer."""
+        if dispatch.purse is None:
+            return FREE, request
+        expected = dispatch.analysis.estimated_output_tokens
+        return await dispatch.purse.reserve_call(model, request, self.counter, expected_output=expected)
 
     async def _send(
         self, provider: Provider, request: ModelRequest, target: Target, call: _Call, on_progress: OnProgress
@@ -266,6 +309,21 @@ class DispatchEngine:
             finish_reason=response.finish_reason if response else None,
             error=f"{type(error).__name__}: {error}" if error else None,
         )
+
+
+def _given_up(
+    failures: Sequence[ProviderError], refusals: Sequence[BudgetExceeded]
+) -> AllModelsFailed | BudgetExceeded:
+    """Why nobody answered. Where money kept one from being asked, that is what the caller can do something about."""
+    if not refusals:
+        return AllModelsFailed(tuple(failures))
+    if not failures:
+        return refusals[-1]
+    last = refusals[-1]
+    message = f"{last} Before that, {AllModelsFailed(tuple(failures))}"
+    return BudgetExceeded(
+        message, left_microusd=last.left_microusd, resets_at=last.resets_at, negotiable=last.negotiable
+    )
 
 
 def _learn(breaker: Breaker, gate: Gate, response: ModelResponse | None, error: ProviderError | None) -> None:

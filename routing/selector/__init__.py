@@ -20,12 +20,14 @@ from routing.pricing import spoken_usd
 from routing.registry import Model
 from routing.selector.constraints import Requirements, expected_cost, quality_of, rejection
 from routing.selector.matrix import HIGH_COMPLEXITY, cell_for
-from routing.types import Category, ModelSelection, Rejection, Task, TaskAnalysis
+from routing.types import Category, CostPreference, ModelSelection, Rejection, Task, TaskAnalysis
 
 _MOST_FALLBACKS = 3
 _MOST_REASONS = 8
 _UNCERTAIN_TIER = 2
 """Where the analyzer is not sure, the standard tier takes the task (design: confidence below the threshold)."""
+
+_THRIFTIER: dict[CostPreference, CostPreference] = {"best_quality": "balanced"}
 
 _SCORE_FIELD: dict[Category, str] = {
     "deep_reasoning": "reasoning_score",
@@ -48,15 +50,21 @@ class Selector:
 
     confidence_threshold: float = 0.7
 
-    def select(self, task: Task, analysis: TaskAnalysis, catalog: Catalog) -> ModelSelection:
-        """Choose a model and its fallbacks.
+    def select(
+        self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, low_budget: str | None = None
+    ) -> ModelSelection:
+        """Choose a model and its fallbacks; a cheaper one than otherwise where ``low_budget`` says that little is left.
 
         Raises:
             NoEligibleModel: nothing meets the constraints; the message says what stood in the way.
 
         """
         needs = Requirements(
-            task=task, analysis=analysis, catalog=catalog, input_tokens=analysis.estimated_input_tokens
+            task=_thriftier(task) if low_budget else task,
+            analysis=analysis,
+            catalog=catalog,
+            input_tokens=analysis.estimated_input_tokens,
+            low_budget=low_budget,
         )
         catalog.check_providers(sorted(task.constraints.allowed_providers | task.constraints.denied_providers))
         if task.constraints.force_model:
@@ -154,6 +162,8 @@ def _score(model: Model, needs: Requirements) -> float:
 def _selection(choice: _Choice, needs: Requirements, reasons: dict[str, str | None]) -> ModelSelection:
     primary, *rest = choice.ranked
     fallbacks = _spread_over_providers(primary, rest)[:_MOST_FALLBACKS]
+    if needs.low_budget:
+        fallbacks = _with_the_cheapest(fallbacks, choice.ranked, needs)
     cost = expected_cost(primary, needs)
     taken = {primary.model_id, *(model.model_id for model in fallbacks)}
     rejections = [
@@ -183,6 +193,20 @@ def _spread_over_providers(primary: Model, rest: Sequence[Model]) -> list[Model]
         (others if model.provider in seen else first).append(model)
         seen.add(model.provider)
     return [*first, *others]
+
+
+def _thriftier(task: Task) -> Task:
+    """The task with a preference that is one step nearer to the cheapest."""
+    preference = _THRIFTIER.get(task.constraints.cost_preference, "cheapest")
+    return replace(task, constraints=replace(task.constraints, cost_preference=preference))
+
+
+def _with_the_cheapest(fallbacks: Sequence[Model], ranked: Sequence[Model], needs: Requirements) -> list[Model]:
+    """The fallbacks with the cheapest of all at their end: it is what may still fit when the others do not."""
+    cheapest = min(ranked, key=lambda model: expected_cost(model, needs) or 0)
+    if cheapest in (ranked[0], *fallbacks):
+        return list(fallbacks)
+    return [*fallbacks[: _MOST_FALLBACKS - 1], cheapest]
 
 
 def _without_repeats(models: Sequence[Model]) -> list[Model]:
@@ -217,6 +241,8 @@ def _why_not_chosen(model: Model, primary: Model, needs: Requirements) -> str:
 
 def _notices(primary: Model, needs: Requirements) -> tuple[str, ...]:
     notices: list[str] = list(needs.catalog.problems)
+    if needs.low_budget:
+        notices.append(f"Cheaper models are preferred: {needs.low_budget}.")
     if primary.last_resort:
         notices.append(
             f"Answered by {primary.display_name}, a very small model on this machine's CPU: check what it says. For better "

@@ -20,13 +20,17 @@ _TIME_TO_FIRST_TOKEN_MS = 800
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What a task needs of a model. ``forced`` models skip the checks that only guide an automatic choice."""
+    """What a task needs of a model. ``forced`` models skip the checks that only guide an automatic choice.
+
+    ``low_budget`` says how little of a budget is left, where it is little: then what is cheap comes first.
+    """
 
     task: Task
     analysis: TaskAnalysis
     catalog: Catalog
     input_tokens: int
     forced: bool = False
+    low_budget: str | None = None
 
     @property
     def constraints(self) -> Constraints:

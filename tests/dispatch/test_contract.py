@@ -227,17 +227,22 @@ def broken(error: Exception) -> Callable[[Dialect], Respond]:
     return lambda dialect: breaking(dialect.wire(dialect.begins("half")).split(b"data: [DONE]")[0], error)
 
 
+def limited_for_90_seconds(dialect: Dialect) -> Respond:
+    """As a date, counted from when it is asked."""
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    return status(429, **{"retry-after": until})(dialect)
+
+
 def plain(body: bytes, code: int = 200) -> Callable[[Dialect], Respond]:
     return lambda _: failing(code, body, **{"content-type": "text/html"})
 
 
-IN_90_SECONDS = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
 HTML = f"<html>key={KEY}</html>".encode()
 FAULTS = {
     "429": Fault(status(429), RateLimited),
     "429 with seconds": Fault(status(429, **{"retry-after": "7"}), RateLimited, retry_after=7),
     "429 with milliseconds": Fault(status(429, **{"retry-after-ms": "1500"}), RateLimited, retry_after=1.5),
-    "429 with a date": Fault(status(429, **{"retry-after": IN_90_SECONDS}), RateLimited, retry_after=90),
+    "429 with a date": Fault(limited_for_90_seconds, RateLimited, retry_after=90),
     "500": Fault(status(500), ProviderUnavailable),
     "503": Fault(status(503), ProviderUnavailable),
     "529": Fault(status(529, "overloaded"), ProviderUnavailable),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tools.sandbox import bubblewrap
 from tools.sandbox.bubblewrap import Bubblewrap
+from tools.sandbox.host import outermost
 from tools.sandbox.types import Launch, Limits
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bubblewrap is for Linux")
@@ -122,7 +123,7 @@ paths = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(la
 
 @given(paths=paths)
 def test_the_outermost_folders_cover_all_and_not_each_other(paths: list[str]) -> None:
-    kept = bubblewrap.outermost(paths)
+    kept = outermost(paths)
 
     assert all(any(Path(path).is_relative_to(folder) for folder in kept) for path in paths)
     assert not any(a != b and Path(a).is_relative_to(b) for a in kept for b in kept)
