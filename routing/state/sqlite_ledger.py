@@ -210,7 +210,8 @@ def _attempt_of(row: Row) -> Attempt:
 
 
 def _analysis_of(document: Row) -> TaskAnalysis:
-    return TaskAnalysis(**{**document, "tools_named": tuple(document.get("tools_named", ()))})
+    named: Row = {"tools_named": tuple(document.get("tools_named", ()))}
+    return TaskAnalysis(**{**document, **named})
 
 
 def _selection_of(document: Row) -> ModelSelection:
