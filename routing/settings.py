@@ -63,10 +63,6 @@ class Settings(BaseModel):
     )
     self_hosted_only: bool = Field(default=False, description="Only models with open weights")
     session_ttl_seconds: int = Field(86_400, gt=0, description="A session ends after this long without use")
-    analyzer: Literal["auto", "rules", "learned", "model"] = Field(
-        "auto",
-        description="Who tells what kind of task it is: rules, shipped weights, or a model where these are unsure",
-    )
     confidence_threshold: float = Field(0.7, ge=0, le=1, description="Below this, a task goes to tier 2 or better")
     max_retries: int = Field(2, ge=0, le=10, description="How often a model is asked again before the next one")
     hourly_budget_usd: float | None = Field(

@@ -117,17 +117,19 @@ def _file_system(python: str, packages: Iterable[str], limits: Limits) -> Iterat
             yield from ("--symlink", os.readlink(folder), folder)  # noqa: PTH115 - as above
         elif os.path.isdir(folder):  # noqa: PTH112 - as above
             yield from ("--ro-bind", folder, folder)
+    # before what is bound: the packages themselves may lie below /tmp
+    yield from ("--perms", "1777", "--size", str(limits.tmp_bytes), "--tmpfs", "/tmp")  # noqa: S108
     own = [path for path in (*_interpreter(python), *packages) if not path.startswith(_SYSTEM)]
     for parent in _parents(own):
-        yield from ("--perms", "0755", "--dir", parent)  # bwrap makes them 0700, which nobody could pass
+        if parent != "/tmp":  # noqa: S108 - it is there
+            yield from ("--perms", "0755", "--dir", parent)  # bwrap makes them 0700, which nobody could pass
     for path in own:
         yield from ("--ro-bind", path, path)
     yield from ("--ro-bind", str(GUEST_PROGRAM), _GUEST_INSIDE)
     yield from ("--size", str(_SMALL), "--tmpfs", "/dev")
     for device in _DEVICES:
         yield from ("--dev-bind", device, device)
-    yield from ("--remount-ro", "/dev", "--perms", "1777", "--size", str(limits.tmp_bytes), "--tmpfs", "/tmp")  # noqa: S108
-    yield from ("--remount-ro", "/")
+    yield from ("--remount-ro", "/dev", "--remount-ro", "/")
 
 
 @functools.cache

@@ -101,7 +101,9 @@ def test_a_guest_is_never_root(launch: Launch) -> None:
 def test_its_memory_file_system_has_the_limits_size_and_the_rest_is_read_only(launch: Launch) -> None:
     mounts = launch.argv[: launch.argv.index("--seccomp")]
 
-    assert mounts[-6:] == ("--size", "4321", "--tmpfs", "/tmp", "--remount-ro", "/")  # noqa: S108 - the guest's
+    place = mounts.index("4321")
+    assert mounts[place - 1 : place + 3] == ("--size", "4321", "--tmpfs", "/tmp")  # noqa: S108 - the guest's
+    assert mounts[-4:] == ("--remount-ro", "/dev", "--remount-ro", "/")
 
 
 def test_the_environment_is_made_from_nothing(launch: Launch) -> None:
@@ -127,3 +129,20 @@ def test_the_outermost_folders_cover_all_and_not_each_other(paths: list[str]) ->
 
     assert all(any(Path(path).is_relative_to(folder) for folder in kept) for path in paths)
     assert not any(a != b and Path(a).is_relative_to(b) for a in kept for b in kept)
+
+
+def test_packages_below_tmp_are_not_hidden_by_the_guests_own_tmp() -> None:
+    launch = bubblewrap.Bubblewrap().launch(Limits())
+    try:
+        words = list(launch.argv)
+    finally:
+        launch.close()
+
+    tmp = next(place for place, pair in enumerate(pairwise(words)) if pair == ("--tmpfs", "/tmp"))  # noqa: S108
+    own = [
+        words[place + 1]
+        for place, word in enumerate(words)
+        if word == "--ro-bind" and "site-packages" in words[place + 1]
+    ]
+    assert own
+    assert all(words.index(path) > tmp for path in own)
