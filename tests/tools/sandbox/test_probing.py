@@ -48,7 +48,7 @@ def with_options(*options: str) -> Callable[[Arguments], Arguments]:
     """Options more, ahead of the command: the last word on the file system is bubblewrap's."""
 
     def change(arguments: Arguments) -> Arguments:
-        at = arguments.index("--remount-ro", arguments.index("--tmpfs", arguments.index("--remount-ro")))
+        at = arguments.index("--remount-ro")
         return [*arguments[:at], *options, *arguments[at:]]
 
     return change
