@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from typing import Literal
 HERE = Path(__file__).resolve().parent
 if sys.path[:1] != [str(HERE)]:
     sys.path.insert(0, str(HERE))  # inside the wheel our packages lie in this folder; see docs/adr/0005
+gc.disable()  # what the imports make is there to stay: looking through it again and again is a seventh of the start
 
 import anyio  # noqa: E402
 import platformdirs  # noqa: E402
@@ -218,7 +220,6 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             ),
             recorder=Recorder(
                 ledger=store.ledger,
-                sessions=store.sessions,
                 baseline_model=settings.baseline_model,
                 watch=telemetry.route,
             ),
@@ -327,6 +328,8 @@ mcp = PointsmanServer(
     extensions=[dashboard.apps()],
 )
 add_resources(mcp)
+gc.freeze()  # and no later collection looks through it either
+gc.enable()
 
 
 def serve(transport: Transport = "stdio", host: str = "127.0.0.1", port: int = 8484) -> None:

@@ -1,6 +1,6 @@
 """Stage 5: one `RouteRecord` per task, written whether the task was answered, failed or was cancelled.
 
-An answer also goes into its session; both are asked for at once, so that the store can write them in one commit.
+An answer also goes into its session, in the same write.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import functools
 import hashlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +20,7 @@ from routing.embeddings import spoken
 from routing.errors import RoutingError
 from routing.pricing import cost_microusd, total_microusd
 from routing.registry import Model, ModelKind
-from routing.state import Ledger, Sessions, new_handle
+from routing.state import Ledger, Turn, new_handle
 from routing.types import (
     NO_USAGE,
     Attempt,
@@ -85,13 +85,12 @@ def unwatched(_: str) -> AbstractContextManager[Tell]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
-    """Writes the ledger, and answers into their sessions.
+    """Writes the ledger, and with it answers into their sessions.
 
     ``baseline_model`` is what savings are measured against; by default the dearest model in reach.
     """
 
     ledger: Ledger
-    sessions: Sessions
     baseline_model: str | None = None
     watch: Watch = unwatched
     clock: Callable[[], float] = time.monotonic
@@ -122,33 +121,23 @@ class Recorder:
 
     async def _write(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> RouteRecord:
         """Write what happened. What was paid for is handed over even where the store is broken, with a notice."""
-        answered = outcome == "completed" and route.conversation is not None
-        if answered and not route.session_id:
+        turn = _turn_of(route) if outcome == "completed" and route.conversation is not None else None
+        if turn and turn.begins:
             route.session_id = route.new_session_id
         record = self._record(route, outcome, error)
-        notices: list[str] = []
-        with anyio.CancelScope(shield=True):
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._keep, route, "written to the ledger", self.ledger.record(_kept(record)), notices)
-                if answered:
-                    group.start_soon(self._keep, route, "added to its session", self._remember(route), notices)
-        route.record = replace(record, notices=(*record.notices, *notices))
-        return route.record
-
-    async def _keep(self, route: OpenRoute, what: str, writing: Awaitable[object], notices: list[str]) -> None:
         try:
-            with anyio.fail_after(_LONGEST_WRITE_SECONDS):
-                await writing
+            with anyio.fail_after(_LONGEST_WRITE_SECONDS, shield=True):
+                joined = await self.ledger.record(_kept(record), turn)
+            problem = None if joined else "added to its session"
         except Exception:  # noqa: BLE001 - the store may fail in any way
-            _log.exception("route %s could not be %s", route.route_id, what)
-            notices.append(f"This answer could not be {what}; the log says why.")
-
-    async def _remember(self, route: OpenRoute) -> None:
-        turn = [Message(role="user", content=route.task.prompt), Message(role="assistant", content=route.text)]
-        if route.task.session_id is None:
-            await self.sessions.start(route.task.caller, turn, session_id=route.session_id)
-        else:
-            await self.sessions.append(route.session_id, route.task.caller, turn)
+            problem = "written to the ledger or added to its session" if turn else "written to the ledger"
+            _log.exception("route %s could not be %s", route.route_id, problem)
+        if problem:
+            record = replace(
+                record, notices=(*record.notices, f"This answer could not be {problem}; the log says why.")
+            )
+        route.record = record
+        return record
 
     def _record(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> RouteRecord:
         usage = sum((attempt.usage for attempt in route.attempts), start=NO_USAGE)
@@ -194,6 +183,11 @@ def _dearest(catalog: Catalog, kind: ModelKind) -> Model | None:
     ]
     dearness = {model.model_id: cost_microusd(_MILLION_EACH, model.prices) for model in priced}
     return max(priced, key=lambda model: dearness[model.model_id] or 0, default=None)
+
+
+def _turn_of(route: OpenRoute) -> Turn:
+    said = Message(role="user", content=route.task.prompt), Message(role="assistant", content=route.text)
+    return Turn(messages=said, begins=route.task.session_id is None)
 
 
 def _kept(record: RouteRecord) -> RouteRecord:

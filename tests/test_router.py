@@ -32,9 +32,21 @@ from routing.recorder import Recorder
 from routing.registry import Model
 from routing.router import MAX_PROMPT_CHARS, Router
 from routing.selector import Selector
+from routing.state import Turn
 from routing.state.sqlite import SqliteStore
 from routing.tokens import TokenCounter
-from routing.types import Constraints, Message, ModelResponse, ModelSelection, Rejection, RouteRecord, Task
+from routing.types import (
+    Constraints,
+    Message,
+    ModelRequest,
+    ModelResponse,
+    ModelSelection,
+    OnText,
+    Rejection,
+    RouteRecord,
+    Target,
+    Task,
+)
 from tests.builders import catalog, model
 from tests.fakes import FakeProvider, Heard, reply
 
@@ -102,7 +114,7 @@ async def house(
                 tool_loop=ToolLoop(toolbox=NoTools()),
                 policy=RetryPolicy(most_retries=0),
             ),
-            recorder=Recorder(ledger=store.ledger, sessions=store.sessions, **recorder),
+            recorder=Recorder(ledger=store.ledger, **recorder),
         )
         yield House(router=router, store=store, provider=provider, heard=Heard())
 
@@ -264,7 +276,7 @@ async def test_a_broken_ledger_does_not_lose_an_answer_that_was_paid_for(tmp_pat
     async with house(tmp_path) as it:
 
         class Broken:
-            async def record(self, route: RouteRecord) -> None:
+            async def record(self, route: RouteRecord, turn: Turn | None) -> bool:
                 raise OSError("disk full")
 
         recorder = replace(it.router.recorder, ledger=cast("Any", Broken()))
@@ -293,15 +305,15 @@ async def test_deciding_calls_no_model_and_books_nothing(tmp_path: Path) -> None
         assert not await it.store.ledger.recent("local", 1)
 
 
-async def test_a_broken_session_is_told_and_does_not_keep_the_answer_back(tmp_path: Path) -> None:
-    async with house(tmp_path) as it:
+async def test_a_session_that_is_gone_meanwhile_is_told_and_does_not_keep_the_answer_back(tmp_path: Path) -> None:
+    class Forgetful(FakeProvider):
+        async def send(self, request: ModelRequest, target: Target, on_text: OnText) -> ModelResponse:
+            await it.store.sessions.delete(session_id, "local")
+            return await super().send(request, target, on_text)
 
-        class Broken:
-            async def start(self, caller: str, messages: object, *, session_id: str) -> str:
-                raise OSError("disk full")
-
-        recorder = replace(it.router.recorder, sessions=cast("Any", Broken()))
-        record = await replace(it.router, recorder=recorder).route(Task(prompt="Hello"), it.heard)
+    async with house(tmp_path, Forgetful({"acme/cheap": reply("Paris.")})) as it:
+        session_id = await it.store.sessions.start("local")
+        record = await it.ask(session_id=session_id)
         assert (await it.booked()).route_id == record.route_id
 
     assert record.text == "Paris."

@@ -315,7 +315,7 @@ async def test_a_route_is_a_span_round_its_calls_and_observers_get_its_record(tm
     it = stand()
     it.engine = replace(it.engine, watch=telemetry.attempt)
     async with SqliteStore(tmp_path / "state.db") as store:
-        recorder = Recorder(ledger=store.ledger, sessions=store.sessions, watch=telemetry.route)
+        recorder = Recorder(ledger=store.ledger, watch=telemetry.route)
         async with recorder.recording(Task(prompt=CANARY)) as route:
             it.booked = route.attempts
             route.conversation = await it.ask()
@@ -341,7 +341,7 @@ async def test_a_route_that_fails_names_the_class_of_its_error_alone(
     tmp_path: Path, lab: Lab, error: Exception, told: str
 ) -> None:
     async with SqliteStore(tmp_path / "state.db") as store:
-        recorder = Recorder(ledger=store.ledger, sessions=store.sessions, watch=lab.telemetry.route)
+        recorder = Recorder(ledger=store.ledger, watch=lab.telemetry.route)
         with pytest.raises(type(error)):
             async with recorder.recording(Task(prompt="Hello")):
                 raise error
@@ -356,7 +356,7 @@ async def test_a_route_that_fails_names_the_class_of_its_error_alone(
 
 async def test_a_route_that_its_caller_gave_up_is_no_fault(tmp_path: Path, lab: Lab) -> None:
     async with SqliteStore(tmp_path / "state.db") as store:
-        recorder = Recorder(ledger=store.ledger, sessions=store.sessions, watch=lab.telemetry.route)
+        recorder = Recorder(ledger=store.ledger, watch=lab.telemetry.route)
         with anyio.CancelScope() as scope:
             async with recorder.recording(Task(prompt="Hello")):
                 scope.cancel()
@@ -372,7 +372,7 @@ async def test_an_answer_survives_whoever_measures_it(
 ) -> None:
     telemetry = replace(lab.telemetry, observers=(Failing(),))
     async with SqliteStore(tmp_path / "state.db") as store:
-        recorder = Recorder(ledger=store.ledger, sessions=store.sessions, watch=telemetry.route)
+        recorder = Recorder(ledger=store.ledger, watch=telemetry.route)
         async with recorder.recording(Task(prompt="Hello")) as route:
             route.conversation = Conversation(
                 answer=Answer(model_id="a/b", response=reply(), usage=Usage(input_tokens=1, output_tokens=1))

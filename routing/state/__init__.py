@@ -277,11 +277,22 @@ class Embedder(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What a route adds to its session, which it ``begins`` or continues."""
+
+    messages: tuple[Message, ...]
+    begins: bool
+
+
 class Ledger(Protocol):
     """The book of routes. Neither the prompt nor the answer is kept: of the one its hash, of the other nothing."""
 
-    async def record(self, route: RouteRecord) -> None:
-        """Write a route and its attempts, all or nothing. A route is written once."""
+    async def record(self, route: RouteRecord, turn: Turn | None = None) -> bool:
+        """Write a route and its attempts, all or nothing, and in the same write its turn. A route is written once.
+
+        Returns whether the session took the turn; where it did not, the route is written all the same, and the log says why.
+        """
         ...
 
     async def record_tool(self, caller: str, use: ToolUse, started_at: float) -> None:

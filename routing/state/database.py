@@ -6,8 +6,9 @@
 
 Durability: WAL with ``synchronous=FULL``. The writer takes what is queued into one transaction, each write in a savepoint of
 its own, and answers after COMMIT; so a write that returned survives ``kill -9`` and a power cut, and many callers
-share one flush. Other processes may use the same file. It must not lie on a network file system, where SQLite's locks cannot be
-relied on (https://sqlite.org/wal.html); that is not probed for.
+share one flush. The log (the -wal file) is folded into the file when there is much of it, once nobody waits for that commit.
+Other processes may use the same file. It must not lie on a network file system, where SQLite's locks cannot be relied on
+(https://sqlite.org/wal.html); that is not probed for.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -20,11 +21,12 @@ import json
 import logging
 import math
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -52,6 +54,8 @@ _MOST_WRITES_PER_COMMIT = 256
 _READERS = 4
 _SECONDS_BETWEEN_TRIES = 0.02
 _LONGEST_POSTED_SECONDS = 0.05
+_PAGES_IN_THE_LOG = 1_000
+"""As many as SQLite's own habit (https://sqlite.org/wal.html#ckpt), which makes the caller wait whose commit reaches it."""
 
 _ADVICE: Mapping[type[apsw.Error], str] = {
     apsw.NotADBError: "is not a SQLite database. Move it aside, and a new one is made at the next start.",
@@ -225,10 +229,12 @@ class Database:
             self._readers.append(connection)
 
     def _serve(self, connection: apsw.Connection) -> None:
+        log = _Log(connection)
         while batch := self._next_batch():
             self._commit(connection, batch)
             for write in batch:
                 write.answer()
+            log.fold_in()
             self._keep_house(connection)
         connection.close()
 
@@ -262,6 +268,27 @@ class Database:
                 self._housekeeping(connection)
         except Exception:  # noqa: BLE001 - nobody waits for it, and it is tried again
             _log.exception("housekeeping in %s failed", self._path)
+
+
+class _Log:
+    """The -wal file, as far as one connection writes it."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._pages = 0
+        connection.set_wal_hook(self._grown)  # instead of the one that folds it in while a caller waits
+
+    def _grown(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        self._pages = pages
+        return apsw.SQLITE_OK
+
+    def fold_in(self) -> None:
+        """Copy its pages into the database once there are many of them, as far as no reader needs them where they are."""
+        if self._pages < _PAGES_IN_THE_LOG:
+            return
+        self._pages = 0
+        with suppress(apsw.BusyError):  # another process is at it
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
 
 @contextmanager
@@ -368,6 +395,24 @@ def _migrate(connection: apsw.Connection, path: Path, migrations: Sequence[str])
         connection.pragma("user_version", len(migrations))
 
 
+def tried(connection: apsw.Connection, job: Job[object], *, what: str) -> bool:
+    """Do ``job`` inside a transaction whose other writes hold even where it fails; that is logged as ``what``.
+
+    Raises:
+        Exception: SQLite has undone the whole transaction.
+
+    """
+    try:
+        with connection:  # a savepoint, as it is inside a transaction
+            job(connection)
+    except Exception:
+        if not connection.in_transaction:
+            raise
+        _log.exception(what)
+        return False
+    return True
+
+
 def select(connection: apsw.Connection, sql: str, bindings: Mapping[str, Any] | None = None) -> list[Row]:
     """The rows by column name, all of them: a half-read cursor would keep the transaction open."""
     cursor = connection.execute(sql, bindings)
@@ -380,15 +425,26 @@ def select(connection: apsw.Connection, sql: str, bindings: Mapping[str, Any] | 
 # JSON and plain text is the inside of a JSON string, which for text without quotes and backslashes is the text itself.
 
 
+def _by_field(value: object) -> dict[str, object]:
+    if not is_dataclass(value):
+        raise TypeError(f"JSON has no {type(value).__name__}")
+    return {part.name: getattr(value, part.name) for part in fields(value)}
+
+
+_AS_WRITTEN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_by_field)
+_IN_ASCII = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_by_field)
+_stays_as_it_is = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]*').fullmatch
+
+
 def json_text(value: object) -> str:
-    """The value as a JSON document that SQLite can keep and query.
+    """The value, dataclasses by their fields, as a JSON document that SQLite can keep and query.
 
     Raises:
         TypeError, ValueError: JSON has no such value.
 
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text if _is_utf8(text) else json.dumps(value, allow_nan=False, separators=(",", ":"))
+    text = _AS_WRITTEN.encode(value)
+    return text if _is_utf8(text) else _IN_ASCII.encode(value)
 
 
 def _is_utf8(text: str) -> bool:
@@ -401,9 +457,9 @@ def _is_utf8(text: str) -> bool:
 
 def stored(value: object) -> Any:
     """The value as a column keeps it, and as a condition on that column names it. Different texts stay different."""
-    return json_text(value)[1:-1] if isinstance(value, str) else value
+    return json_text(value)[1:-1] if isinstance(value, str) and not _stays_as_it_is(value) else value
 
 
 def restored(value: Any) -> Any:
     """What `stored` was given."""
-    return json.loads(f'"{value}"') if isinstance(value, str) else value
+    return json.loads(f'"{value}"') if isinstance(value, str) and "\\" in value else value

@@ -56,7 +56,6 @@ class SqliteStore:
         ledger_days: int | None = None,
     ) -> None:
         self._database = Database(path, migrations=MIGRATIONS, wall_clock=wall_clock, housekeeping=self._keep_house)
-        self.ledger = SqliteLedger(database=self._database)
         self.reports = SqliteReports(database=self._database, wall_clock=wall_clock, ledger_days=ledger_days)
         self.feedback = SqliteFeedback(database=self._database, wall_clock=wall_clock)
         self.sessions = SqliteSessions(
@@ -65,6 +64,7 @@ class SqliteStore:
             ttl_seconds=session_ttl_seconds,
             max_messages=session_max_messages,
         )
+        self.ledger = SqliteLedger(database=self._database, sessions=self.sessions)
         self.budgets = SqliteBudgets(database=self._database, wall_clock=wall_clock)
         self.jobs = SqliteJobs(
             database=self._database, ledger=self.ledger, wall_clock=wall_clock, ttl_seconds=session_ttl_seconds

@@ -79,7 +79,7 @@ class SqliteJobs:
 
     async def open_batch(self, caller: str, plan: BatchPlan) -> str:
         batch_id = new_handle("bat")
-        row = {"batch_id": batch_id, "caller": stored(caller), "plan": json_text(asdict(plan))}
+        row = {"batch_id": batch_id, "caller": stored(caller), "plan": json_text(plan)}
         expiry = {"leased_until": 0.0, "expires_at": self._wall_clock() + self._ttl_seconds}
         await self._database.write(partial(_execute, sql=_INSERT_BATCH, row={**row, **expiry}))
         return batch_id
@@ -96,7 +96,7 @@ class SqliteJobs:
         return taken
 
     async def finish_item(self, batch_id: str, item: BatchItem) -> None:
-        row = {"batch_id": stored(batch_id), "position": item.position, "item": json_text(asdict(item))}
+        row = {"batch_id": stored(batch_id), "position": item.position, "item": json_text(item)}
         await self._database.write(partial(_execute, sql=_REPLACE_ITEM, row=row))
 
     async def leave_batch(self, batch_id: str) -> None:

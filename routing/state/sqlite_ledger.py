@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -16,8 +16,9 @@ from operator import itemgetter
 import apsw
 
 from routing.errors import UnknownHandle
-from routing.state import NO_SUCH_ROUTE, LedgerTotals, ModelHealth
-from routing.state.database import Database, Row, json_text, restored, select, stored
+from routing.state import NO_SUCH_ROUTE, LedgerTotals, ModelHealth, Turn
+from routing.state.database import Database, Job, Row, json_text, restored, select, stored, tried
+from routing.state.sqlite_sessions import SqliteSessions
 from routing.types import Attempt, ModelSelection, Rejection, RouteRecord, TaskAnalysis, ToolUse, Usage
 
 
@@ -26,9 +27,11 @@ class SqliteLedger:
     """The `routing.state.Ledger` in ``database``."""
 
     database: Database
+    sessions: SqliteSessions
 
-    async def record(self, route: RouteRecord) -> None:
-        await self.database.write(partial(_insert_route, route=route))
+    async def record(self, route: RouteRecord, turn: Turn | None = None) -> bool:
+        joined = None if turn is None else self.sessions.joined(route.session_id, route.caller, turn)
+        return await self.database.write(partial(_insert_route_and_turn, route=route, turn=joined))
 
     async def record_tool(self, caller: str, use: ToolUse, started_at: float) -> None:
         row = {**asdict(use), "caller": stored(caller), "started_at": started_at}
@@ -111,29 +114,42 @@ ORDER BY attempts.model_id, attempts.started_at, routes.id, attempts.position
 
 _DOCUMENTS = ("usage", "notices", "tools", "analysis", "selection")
 _USAGE_COLUMNS = tuple(part.name for part in fields(Usage))
+_ROUTE_SCALARS = tuple(
+    part.name
+    for part in fields(RouteRecord)
+    if part.name not in {*_DOCUMENTS, "attempts", "text", "images", "embeddings"}
+)
+_ATTEMPT_SCALARS = tuple(part.name for part in fields(Attempt) if part.name != "usage")
+
+
+def _insert_route_and_turn(connection: apsw.Connection, *, route: RouteRecord, turn: Job[object] | None) -> bool:
+    _insert_route(connection, route=route)
+    if turn is None:
+        return True
+    return tried(connection, turn, what=f"route {route.route_id} could not be added to its session")
 
 
 def _insert_route(connection: apsw.Connection, *, route: RouteRecord) -> None:
-    row = asdict(replace(route, text="", images=(), embeddings=None))
-    documents = {name: None if row[name] is None else json_text(row[name]) for name in _DOCUMENTS}
+    scalars = {name: stored(getattr(route, name)) for name in _ROUTE_SCALARS}
+    documents = {name: None if (value := getattr(route, name)) is None else json_text(value) for name in _DOCUMENTS}
     tools = sum(use.cost_microusd for use in route.tools)
-    connection.execute(_INSERT_ROUTE, {**_scalars(row), **documents, "tools_microusd": tools})
-    attempts = enumerate(row["attempts"])
+    connection.execute(_INSERT_ROUTE, {**scalars, **documents, "tools_microusd": tools})
     connection.executemany(
         _INSERT_ATTEMPT,
         [
-            _scalars({**attempt, **attempt["usage"], "route_id": route.route_id, "position": position})
-            for position, attempt in attempts
+            {
+                **{name: stored(getattr(attempt, name)) for name in _ATTEMPT_SCALARS},
+                **{name: getattr(attempt.usage, name) for name in _USAGE_COLUMNS},
+                "route_id": scalars["route_id"],
+                "position": position,
+            }
+            for position, attempt in enumerate(route.attempts)
         ],
     )
 
 
 def _insert_tool_call(connection: apsw.Connection, *, row: Row) -> None:
     connection.execute(_INSERT_TOOL_CALL, row)
-
-
-def _scalars(row: Mapping[str, object]) -> Row:
-    return {name: stored(value) for name, value in row.items() if not isinstance(value, (dict, tuple))}
 
 
 def _select_route(connection: apsw.Connection, *, route_id: str, caller: str) -> RouteRecord:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields
 from functools import partial
 
 import apsw
 
 from routing.errors import UnknownHandle
-from routing.state import NO_SUCH_SESSION, first_kept, new_handle
-from routing.state.database import Database, Row, json_text, select, stored
+from routing.state import NO_SUCH_SESSION, Turn, first_kept, new_handle
+from routing.state.database import Database, Job, Row, json_text, select, stored
 from routing.types import Image, Message, ToolCall
 
 
@@ -36,6 +36,11 @@ class SqliteSessions:
         job = partial(_insert_session, session=session, messages=tuple(messages), most=self.max_messages)
         await self.database.write(job)
         return session.session_id
+
+    def joined(self, session_id: str, caller: str, turn: Turn) -> Job[None]:
+        """The `Job` that adds a turn, for the ledger's write of its route."""
+        add = _insert_session if turn.begins else _append
+        return partial(add, session=self._named(session_id, caller), messages=turn.messages, most=self.max_messages)
 
     async def history(self, session_id: str, caller: str) -> tuple[Message, ...]:
         return await self.database.read(partial(_select_messages, session=self._named(session_id, caller)))
@@ -92,6 +97,9 @@ _DELETE_OLDEST = """
 DELETE FROM messages WHERE session_id = :session_id AND position IN
   (SELECT position FROM messages WHERE session_id = :session_id ORDER BY position LIMIT :count)
 """
+
+
+_KEPT_AS_THEY_ARE = tuple(part.name for part in fields(Message) if part.name not in {"images", "native"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +162,9 @@ def _delete_expired(connection: apsw.Connection, used_after: float) -> int:
 
 
 def _document_of(message: Message) -> str:
+    kept = {name: getattr(message, name) for name in _KEPT_AS_THEY_ARE}
     images = [{"media_type": image.media_type, "data": b64encode(image.data).decode()} for image in message.images]
-    return json_text({**asdict(replace(message, images=(), native=None)), "images": images})
+    return json_text({**kept, "images": images})
 
 
 def _message_of(document: Row) -> Message:
