@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from rich.progress import BarColumn, DownloadColumn, SpinnerColumn, TaskID, Text
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from composition import SHIPPED_REGISTRY, composed, settings_of
 from hosts.install import added, copied, made, removed, snippet
 from hosts.launch import Running, launch_of
 from hosts.machine import Machine
@@ -40,7 +41,6 @@ from routing.price_refresh import refresh_overlay
 from routing.pricing import microusd, spoken_usd
 from routing.registry import Model, RegistryFile
 from routing.report import Breakdown, Period, Report, Window, window_of, window_since
-from routing.settings import Settings
 from routing.state import Reports
 from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Task
 from tools.arguments import constraints_of
@@ -68,23 +68,16 @@ ForcedModel = Annotated[str | None, typer.Option("--model", help="Use this model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Composition:
-    """What `server.py` puts together; handed in, because importing it here would load it twice."""
+class Server:
+    """The MCP server; handed in by `server.py`, because importing that here would load it twice."""
 
-    composed: Callable[[Settings], AbstractAsyncContextManager[Services]]
-    settings_of: Callable[[Mapping[str, str]], Settings]
     serve: Callable[[Literal["stdio", "sse", "streamable-http"], str, int], None]
     version: str
-    shipped_registry: Path
-
-    def settings(self) -> Settings:
-        """The settings of this process."""
-        return self.settings_of(os.environ)
 
 
-def run(composition: Composition) -> None:
+def run(server: Server) -> None:
     """Do what the command line says. Raises the `RoutingError` of what went wrong."""
-    app(obj=composition)
+    app(obj=server)
 
 
 @app.callback(invoke_without_command=True)
@@ -98,16 +91,15 @@ def serve(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Send each task to the cheapest model that is good enough. Without a command: serve MCP."""
-    composition: Composition = ctx.obj
+    server: Server = ctx.obj
     if version:
-        out.print(composition.version, highlight=False)
+        out.print(server.version, highlight=False)
     elif ctx.invoked_subcommand is None:
-        composition.serve(transport, host, port)
+        server.serve(transport, host, port)
 
 
 @app.command()
 def ask(
-    ctx: typer.Context,
     prompt: Annotated[str, typer.Argument(help="The task; - reads it from standard input.")],
     model: ForcedModel = None,
     session: Annotated[str | None, typer.Option(help="Continue this session; last is the latest one.")] = None,
@@ -129,13 +121,12 @@ def ask(
             task = replace(task, session_id=await _latest_session(services))
         return RouteResult.of(await services.router.route(task, on_progress))
 
-    result = _with_services(ctx.obj, asked, quiet=as_json)
+    result = _with_services(asked, quiet=as_json)
     _print_json(result) if as_json else _print_answer(result)
 
 
 @app.command()
 def classify(
-    ctx: typer.Context,
     prompt: Annotated[str | None, typer.Argument(help="The task.")] = None,
     jsonl: Annotated[
         str | None, typer.Option(help="One JSON object with prompt a line, from this file or - (standard input).")
@@ -145,7 +136,7 @@ def classify(
 ) -> None:
     """Say what kind of task it is and which model would take it."""
     if jsonl is not None:
-        _with_services(ctx.obj, functools.partial(_classify_lines, source=jsonl), quiet=True)
+        _with_services(functools.partial(_classify_lines, source=jsonl), quiet=True)
         return
     if prompt is None:
         raise InvalidTask('give a prompt, as in: classify "Translate this to French", or --jsonl FILE.')
@@ -154,7 +145,7 @@ def classify(
         task = Task(prompt=prompt, constraints=constraints_of(services.settings, cost_preference=cost))
         return decided(await services.router.decide(task))
 
-    result = _with_services(ctx.obj, classified, quiet=as_json)
+    result = _with_services(classified, quiet=as_json)
     if as_json:
         _print_json(result)
         return
@@ -174,7 +165,6 @@ def classify(
 
 @app.command()
 def estimate(
-    ctx: typer.Context,
     prompt: Annotated[str | None, typer.Argument(help="The task; or give both token counts.")] = None,
     input_tokens: Annotated[int | None, typer.Option(help="Input tokens a turn.", min=0, max=MOST_INPUT_TOKENS)] = None,
     output_tokens: Annotated[
@@ -204,7 +194,7 @@ def estimate(
             )
         )
 
-    result = _with_services(ctx.obj, priced, quiet=as_json)
+    result = _with_services(priced, quiet=as_json)
     if as_json:
         _print_json(result)
         return
@@ -220,7 +210,6 @@ def estimate(
 
 @app.command()
 def models(
-    ctx: typer.Context,
     everything: Annotated[bool, typer.Option("--all", help="Also models that are not configured.")] = False,
     provider: Annotated[str | None, typer.Option(help="Only this provider's models.")] = None,
     refresh: Annotated[
@@ -230,7 +219,7 @@ def models(
 ) -> None:
     """List the models and their prices."""
     if refresh:
-        _refresh_prices(ctx.obj)
+        _refresh_prices()
 
     async def listed(services: Services, _: OnProgress) -> ModelsResult:
         catalog = await services.catalog.current()
@@ -238,7 +227,7 @@ def models(
         health = await health_of(services, catalog)
         return models_result(catalog, health, include_unconfigured=everything, provider=provider, today=_today())
 
-    result = _with_services(ctx.obj, listed, quiet=as_json)
+    result = _with_services(listed, quiet=as_json)
     if as_json:
         _print_json(result)
         return
@@ -256,7 +245,6 @@ def models(
 
 @app.command()
 def report(
-    ctx: typer.Context,
     period: Annotated[
         Period | None, typer.Option(help="Up to now, in whole hours or days (UTC). [default: week]")
     ] = None,
@@ -277,14 +265,14 @@ def report(
         export = functools.partial(
             _export, rows=csv_rows if as_csv else json_rows, since=_export_since(window, period, since)
         )
-        _with_services(ctx.obj, export, quiet=True)
+        _with_services(export, quiet=True)
         return
 
     async def summed(services: Services, _: OnProgress) -> tuple[Report, ReportResult]:
         found = await reported(services, window)
         return found, await told(services, found)
 
-    found, result = _with_services(ctx.obj, summed, quiet=as_json)
+    found, result = _with_services(summed, quiet=as_json)
     if as_json:
         _print_json(result)
         return
@@ -295,7 +283,6 @@ def report(
 
 @app.command()
 def doctor(
-    ctx: typer.Context,
     live: Annotated[
         bool, typer.Option("--live", help="Also ask every configured provider for a sign of life.")
     ] = False,
@@ -311,7 +298,7 @@ def doctor(
         answers = await knock(catalog, services.router.dispatcher.providers, on_progress)
         return [*findings, *answers, *_seen(await health_of(services, catalog))]
 
-    findings = _with_services(ctx.obj, examined, quiet=as_json)
+    findings = _with_services(examined, quiet=as_json)
     if as_json:
         out.print_json(json.dumps([{"subject": f.subject, "state": f.state, "detail": f.detail} for f in findings]))
         return
@@ -323,9 +310,9 @@ def doctor(
 
 
 @app.command()
-def pull(ctx: typer.Context, as_json: AsJson = False) -> None:
+def pull(as_json: AsJson = False) -> None:
     """Fetch the embedded model's weights and the vocabularies, so that nothing is downloaded later."""
-    settings = _settings(ctx)
+    settings = settings_of(os.environ)
     with signs_of_life(quiet=as_json) as on_progress:
         files = anyio.run(pulled, settings, on_progress)
     if as_json:
@@ -347,10 +334,9 @@ def install(
     uninstall: Annotated[bool, typer.Option("--uninstall", help="Take Pointsman out of the host's file.")] = False,
 ) -> None:
     """Add Pointsman to an MCP host's own configuration, or take it out."""
-    composition: Composition = ctx.obj
-    home, variables = composition.settings().home, copied(with_key or [], os.environ)
-    here = composition.shipped_registry.parent
-    launch = launch_of(Running(here=here, version=composition.version, uvx=shutil.which("uvx")))
+    server: Server = ctx.obj
+    home, variables = settings_of(os.environ).home, copied(with_key or [], os.environ)
+    launch = launch_of(Running(here=SHIPPED_REGISTRY.parent, version=server.version, uvx=shutil.which("uvx")))
     if host == "json":
         if uninstall:
             raise InvalidTask("json only prints lines for you to paste, so there is nothing to take out.")
@@ -372,16 +358,11 @@ def install(
         )
 
 
-def _settings(ctx: typer.Context) -> Settings:
-    composition: Composition = ctx.obj
-    return composition.settings()
-
-
-def _with_services(composition: Composition, work: Callable[[Services, OnProgress], Awaitable[T]], *, quiet: bool) -> T:
+def _with_services(work: Callable[[Services, OnProgress], Awaitable[T]], *, quiet: bool) -> T:
     """Do some work over the services, with signs of life on stderr while it lasts."""
 
     async def main(on_progress: OnProgress) -> T:
-        async with composition.composed(composition.settings()) as services:
+        async with composed(settings_of(os.environ)) as services:
             return await work(services, on_progress)
 
     with signs_of_life(quiet=quiet) as on_progress:
@@ -458,11 +439,11 @@ def _table_of_groups(groups: Sequence[GroupResult], by: Breakdown) -> Table:
     return table
 
 
-def _refresh_prices(composition: Composition) -> None:
+def _refresh_prices() -> None:
     """Write what genai-prices lists today into the user's own registry, and say what changed."""
-    overlay = composition.settings().overlay
+    overlay = settings_of(os.environ).overlay
     with err.status("comparing prices"):
-        changes = refresh_overlay(composition.shipped_registry, overlay, _today())
+        changes = refresh_overlay(SHIPPED_REGISTRY, overlay, _today())
     for change in changes:
         prices = f"{change.before.input}/{change.before.output} → {change.after.input}/{change.after.output}"
         note = "" if change.applied else " (kept: the row has a source of its own)"
@@ -485,7 +466,6 @@ def _seen(health: Mapping[str, HealthResult]) -> list[Finding]:
 
 @app.command()
 def score(
-    ctx: typer.Context,
     pair: Annotated[str, typer.Option(help="WEAK,STRONG: the names of two models.")],
     jsonl: Annotated[
         str, typer.Option(help="One JSON object with prompt a line, from this file or - (standard input).")
@@ -497,7 +477,7 @@ def score(
     from routing.learning.train import score_lines  # noqa: PLC0415 - as above
 
     model = QualityModel.load(weights or SHIPPED)
-    weak, strong = (name if model.knows(name) else _registered(ctx.obj, name) for name in _two_in(pair))
+    weak, strong = (name if model.knows(name) else _registered(name) for name in _two_in(pair))
     with _opened(jsonl) as lines:
         for line in score_lines(model, lines, weak, strong):
             sys.stdout.write(f"{line}\n")
@@ -526,9 +506,9 @@ def _two_in(pair: str) -> tuple[str, str]:
             raise InvalidTask(f"--pair names two models, as in WEAK,STRONG; {pair!r} does not.")
 
 
-def _registered(composition: Composition, name: str) -> Model:
+def _registered(name: str) -> Model:
     """A model that was not learned of, by what the registry knows of it."""
-    registry = RegistryFile(composition.shipped_registry, composition.settings().overlay).current()
+    registry = RegistryFile(SHIPPED_REGISTRY, settings_of(os.environ).overlay).current()
     found = next((row for key, row in registry.models.items() if name in (key, row.api_model_id)), None)
     if found is None:
         raise NoEligibleModel(f"nothing is known of a model {name!r}. Nearest: {', '.join(registry.nearest(name))}.")

@@ -24,7 +24,7 @@ import anyio
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import server  # noqa: E402
+import composition  # noqa: E402
 from routing.report import Period, window_of  # noqa: E402
 from routing.settings import load_settings  # noqa: E402
 from routing.types import Attempt, ModelSelection, RouteRecord, TaskAnalysis, Usage  # noqa: E402
@@ -126,7 +126,7 @@ async def bench(number: int) -> Row:
     """One ledger: its figures by name."""
     with tempfile.TemporaryDirectory() as home:
         settings = load_settings({"POINTSMAN_LOCAL_MODEL": "off", "POINTSMAN_DISCOVER": "false"}, Path(home))
-        async with server.composed(settings) as services:
+        async with composition.composed(settings) as services:
             row: Row = {"routes": number, "write_us": await fill(services, number)}
             for period in PERIODS:
                 for name, read in _readers(services, period).items():

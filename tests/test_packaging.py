@@ -32,7 +32,14 @@ def test_everything_in_the_wheel_lies_under_one_name(wheel: Path) -> None:
     packages = {name.split("/")[0] for name in names}
 
     assert packages == {"pointsman", f"pointsman-{server.VERSION}.dist-info"}
-    for needed in ("server.py", "cli.py", "registry.json", "routing/registry.schema.json", "routing/embedded/child.py"):
+    for needed in (
+        "server.py",
+        "composition.py",
+        "cli.py",
+        "registry.json",
+        "routing/registry.schema.json",
+        "routing/embedded/child.py",
+    ):
         assert f"pointsman/{needed}" in names
     assert not [name for name in names if name.endswith(".pth") or "test" in name]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-import server
+import composition
 from routing.errors import SettingsError
 from routing.registry import Provider
 from routing.settings import full_address, load_settings
@@ -90,6 +90,6 @@ def test_an_empty_variable_does_not_hide_what_a_file_says(tmp_path: Path) -> Non
     (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-written\nGROQ_API_KEY=sk-file\n", encoding="utf-8")
     environment = {"POINTSMAN_HOME": str(tmp_path), "OPENAI_API_KEY": "", "GROQ_API_KEY": "sk-said"}
 
-    variables = server.settings_of(environment).variables
+    variables = composition.settings_of(environment).variables
 
     assert (variables["OPENAI_API_KEY"], variables["GROQ_API_KEY"]) == ("sk-written", "sk-said")

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, cast
@@ -14,7 +15,9 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import ToolAnnotations
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from routing.batches import BatchRunner
 from routing.catalog import CatalogSource
@@ -26,7 +29,7 @@ from routing.settings import Settings
 from routing.state import Store
 from routing.telemetry import Telemetry
 from routing.types import LOCAL_CALLER, OnProgress, Progress, ToolUse
-from tools.fetching.fetch import Fetcher
+from tools.fetching.late import LateFetcher
 from tools.sandbox import Sandbox
 from tools.schemas import input_schema, output_schema
 from tools.searching import WebSearch
@@ -47,7 +50,7 @@ class Services:
     batches: BatchRunner
     runtime: EmbeddedRuntime
     sandbox: Sandbox
-    fetcher: Fetcher
+    fetcher: LateFetcher
     search: WebSearch
     telemetry: Telemetry = field(default_factory=Telemetry)
 
@@ -90,6 +93,7 @@ def strict_tool(
             function,
             title=title,
             description=" ".join((function.__doc__ or "").split()),
+            context_kwarg="ctx" if "ctx" in function.__annotations__ else None,
             annotations=ToolAnnotations(
                 read_only_hint=read_only,
                 destructive_hint=destructive,
@@ -185,6 +189,19 @@ def _unknown_argument(name: str, known: Sequence[str]) -> str:
 
 
 class Result(BaseModel):
-    """A tool's data."""
+    """A tool's data. `tools.schemas.output_schema` shows only the first layer of it, so no more than that is worked out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        if _inside_a_result.get():
+            return {"type": "object"}
+        token = _inside_a_result.set(True)
+        try:
+            return handler(schema)
+        finally:
+            _inside_a_result.reset(token)
+
+
+_inside_a_result: ContextVar[bool] = ContextVar("_inside_a_result", default=False)

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-import server
+import composition
 from routing.report import Period
 from routing.settings import load_settings
 from routing.types import RouteRecord
@@ -92,7 +92,7 @@ def served(home: Path, fill: Any = a_week_of_work, capabilities: str = "{serverT
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         variables = {"POINTSMAN_LOCAL_MODEL": "off", "POINTSMAN_DISCOVER": "false"}
-        async with server.composed(load_settings(variables, home)) as services:
+        async with composition.composed(load_settings(variables, home)) as services:
             await fill(services)
             held.append(services)
             started.set()

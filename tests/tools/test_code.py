@@ -17,6 +17,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ImageContent, TextContent
 
+import composition
 import server
 from routing.settings import load_settings
 from routing.tokens import TokenCounter
@@ -45,7 +46,7 @@ async def client(home: Path, era: Era = "auto", *, sandbox: str = "bubblewrap") 
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Services]) -> AsyncGenerator[Services]:
-        async with server.composed(settings) as services:
+        async with composition.composed(settings) as services:
             yield services
 
     tools = cast("list[Tool]", code.tools())

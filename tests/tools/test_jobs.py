@@ -14,6 +14,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult, TextContent, TextResourceContents
 
+import composition
 import server
 from routing.tokens import TokenCounter
 from tests.upstream import Upstream
@@ -85,7 +86,7 @@ def data_of(result: CallToolResult) -> dict[str, Any]:
 async def test_a_slow_task_is_running_within_its_deadline_and_the_answer_is_there_for_a_client_that_reconnected(
     era: Era, upstream: Slow
 ) -> None:
-    settings = server.settings_of(os.environ)
+    settings = composition.settings_of(os.environ)
     async with server.lifespan.held(settings):
         async with client(era) as host:
             started = time.monotonic()

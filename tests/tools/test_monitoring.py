@@ -26,6 +26,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
+import composition
 import server
 from routing.errors import SettingsError
 from routing.metrics import Metrics
@@ -55,7 +56,7 @@ def settings(tmp_path: Path, upstream: Upstream) -> Settings:
 
 
 def settings_at(home: Path, upstream: Upstream, **changes: str) -> Settings:
-    return server.settings_of({**environment(home, upstream), "OPENAI_API_KEY": CANARY, **changes})
+    return composition.settings_of({**environment(home, upstream), "OPENAI_API_KEY": CANARY, **changes})
 
 
 @asynccontextmanager
@@ -67,7 +68,7 @@ async def browsing(services: Services | None, metrics: Metrics | None = None) ->
 
 
 async def test_a_server_that_can_take_a_task_is_alive_and_ready(settings: Settings) -> None:
-    async with server.composed(settings) as services, browsing(services) as browser:
+    async with composition.composed(settings) as services, browsing(services) as browser:
         alive, ready = await browser.get("/healthz"), await browser.get("/readyz")
 
     assert (alive.status_code, alive.text) == (200, "ok\n")
@@ -80,7 +81,7 @@ async def test_a_server_that_can_take_a_task_is_alive_and_ready(settings: Settin
 
 async def test_a_server_without_a_model_is_alive_but_not_ready_and_says_why(tmp_path: Path, upstream: Upstream) -> None:
     none = settings_at(tmp_path, upstream, OPENAI_API_KEY="")
-    async with server.composed(none) as services, browsing(services) as browser:
+    async with composition.composed(none) as services, browsing(services) as browser:
         alive, ready = await browser.get("/healthz"), await browser.get("/readyz")
 
     assert alive.status_code == 200
@@ -95,7 +96,7 @@ async def test_a_server_without_a_model_is_alive_but_not_ready_and_says_why(tmp_
 
 async def test_models_that_the_settings_forbid_make_nobody_ready(tmp_path: Path, upstream: Upstream) -> None:
     closed = settings_at(tmp_path, upstream, POINTSMAN_SELF_HOSTED_ONLY="true")
-    async with server.composed(closed) as services, browsing(services) as browser:
+    async with composition.composed(closed) as services, browsing(services) as browser:
         ready = await browser.get("/readyz")
 
     assert ready.status_code == 503
@@ -103,7 +104,7 @@ async def test_models_that_the_settings_forbid_make_nobody_ready(tmp_path: Path,
 
 
 async def test_a_store_that_takes_no_writes_makes_the_server_unready(settings: Settings) -> None:
-    async with server.composed(settings) as services:
+    async with composition.composed(settings) as services:
         await services.store.aclose()
         async with browsing(services) as browser:
             ready = await browser.get("/readyz")
@@ -124,7 +125,7 @@ async def test_a_store_that_fails_or_hangs_is_told_in_its_own_words(
         raise AssertionError
 
     monkeypatch.setattr("tools.monitoring.STORE_PATIENCE_SECONDS", 0.01)
-    async with server.composed(settings) as services, browsing(services) as browser:
+    async with composition.composed(settings) as services, browsing(services) as browser:
         monkeypatch.setattr(services.store.budgets, "sweep", sweep)
         with anyio.fail_after(2):
             ready = await browser.get("/readyz")
@@ -140,7 +141,7 @@ async def test_a_broken_edit_of_the_registry_is_told_while_the_last_good_one_ser
     monkeypatch.setattr("routing.registry._LOOK_EVERY_SECONDS", 0.0)
     overlay = tmp_path / "registry.json"
     overlay.write_text('{"models": {}}')
-    async with server.composed(settings_at(tmp_path, upstream)) as services, browsing(services) as browser:
+    async with composition.composed(settings_at(tmp_path, upstream)) as services, browsing(services) as browser:
         before = await browser.get("/readyz")
         overlay.write_text('{"models": {"openai/gpt-4.1": {"teir": 1}}}')
         after = await browser.get("/readyz")
@@ -157,7 +158,7 @@ async def test_nothing_is_ready_or_counted_while_the_server_starts() -> None:
 
 @pytest.mark.parametrize("path", GUARDED)
 async def test_a_page_on_the_web_cannot_read_along(settings: Settings, path: str) -> None:
-    async with server.composed(settings) as services, browsing(services) as browser:
+    async with composition.composed(settings) as services, browsing(services) as browser:
         rebound = await browser.get(path, headers={"host": "evil.test:8484"})
         foreign = await browser.get(path, headers={"origin": "http://evil.test"})
         local = [await browser.get(path, headers={"host": f"{name}:8484"}) for name in ("localhost", "[::1]")]
@@ -171,7 +172,7 @@ async def test_a_page_on_the_web_cannot_read_along(settings: Settings, path: str
 async def test_the_budgets_that_are_set_and_the_breakers_stand_on_the_page(tmp_path: Path, upstream: Upstream) -> None:
     for changes, periods in (({}, set[str]()), ({"POINTSMAN_HOURLY_BUDGET_USD": "2"}, {"hour"})):
         chosen = settings_at(tmp_path, upstream, **changes)
-        async with server.composed(chosen) as services, browsing(services) as browser:
+        async with composition.composed(chosen) as services, browsing(services) as browser:
             page = (await browser.get("/metrics")).text
         samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
         left = {row.labels["period"]: row.value for row in samples if row.name == "pointsman_budget_left_microusd"}
@@ -282,7 +283,7 @@ def _until_it_answers(url: str) -> None:
 
 
 async def test_the_tools_that_models_run_are_watched(settings: Settings) -> None:
-    async with server.composed(settings) as services:
+    async with composition.composed(settings) as services:
         assert isinstance(services.router.dispatcher.tool_loop.toolbox, WatchedToolbox)
 
 
@@ -315,7 +316,7 @@ async def test_an_operation_is_told_with_its_tool_and_how_it_ended(
         raise AssertionError
 
     timer = OperationTimer(frozenset({"web_search"}), clock=iter(range(100)).__next__)
-    async with server.composed(settings, _Heard(observed)) as services:
+    async with composition.composed(settings, _Heard(observed)) as services:
 
         def message(method: str, name: str | None = None) -> Any:
             params = None if name is None else {"name": name}

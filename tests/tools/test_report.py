@@ -16,7 +16,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, TextContent, TextResourceContents
 
-import server
+import composition
 from routing.settings import Settings, load_settings
 from routing.tokens import TokenCounter
 from routing.types import RouteRecord, ToolUse
@@ -59,7 +59,7 @@ async def connected(home: Path, era: Era = "auto", *, host_model: str | None = N
     """A server with the tools of this page and the dashboard, over real services."""
     read = load_settings({"POINTSMAN_LOCAL_MODEL": "off", "POINTSMAN_DISCOVER": "false"}, home)
     settings = SettingsWithHost(**read.model_dump(exclude={"host_model"}), host_model=host_model)
-    async with server.composed(settings) as services:
+    async with composition.composed(settings) as services:
 
         @asynccontextmanager
         async def lifespan(_: MCPServer[Services]) -> AsyncGenerator[Services]:

@@ -4,6 +4,7 @@ addresses.py   a URL, strictly parsed; an IP address, vetted
 dialer.py      name → vetted IP → connection
 decoding.py    gzip and deflate, never more than was asked for
 fetch.py       Fetcher: address → redirects → body → Page
+late.py        the Fetcher once it is needed
 reading.py     a document's bytes → Markdown, in a process with a limit of time and memory
 child.py       that process
 documents.py   what it does: HTML, PDF, JSON and text

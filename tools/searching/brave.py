@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from routing.dispatch.faults import retry_after
+from tools.searching import variables
 from tools.searching.cleaning import host_of, notices_of_cut, presentable, shortened
 from tools.searching.prices import MICROUSD_PER_SEARCH
 from tools.searching.results import Found, Freshness, SearchResults
 from tools.searching.wire import Endpoint, Reply, Wire
 
-KEY_VARIABLE = "BRAVE_API_KEY"
 _URL = "https://api.search.brave.com/res/v1/web/search"
 _MOST_CHARACTERS, _MOST_WORDS = 400, 50
 _FRESHNESS: Mapping[Freshness, str] = {"day": "pd", "week": "pw", "month": "pm", "year": "py"}
@@ -55,7 +55,7 @@ class Brave:
         self._endpoint = Endpoint(
             method="GET",
             url=_URL,
-            key_variable=KEY_VARIABLE,
+            key_variable=variables.BRAVE,
             headers={"X-Subscription-Token": key, "Accept": "application/json"},
             meanings=_MEANINGS,
             rest_of=rest_of,

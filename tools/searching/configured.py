@@ -1,26 +1,25 @@
 """Settings → the engines that can be asked, in the order that the settings give."""
 
+# ruff: noqa: PLC0415 - an engine is imported where it can be asked; a host waits for every import at the start
+
 from __future__ import annotations
 
+import functools
 import importlib.util
-from collections.abc import Callable, Mapping
-
-import httpx2 as httpx
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 from routing.settings import SearchEngine, Settings
-from tools.searching import brave, duckduckgo, exa, searxng, tavily
-from tools.searching.results import Engine
-from tools.searching.wire import Wire
+from tools.searching.variables import BY_ENGINE
 
-VARIABLES = (brave.KEY_VARIABLE, tavily.KEY_VARIABLE, exa.KEY_VARIABLE, searxng.ADDRESS_VARIABLE)
+if TYPE_CHECKING:
+    import httpx2 as httpx
+
+    from tools.searching.results import Engine
+    from tools.searching.wire import Wire
+
+VARIABLES = tuple(BY_ENGINE.values())
 """The environment variables of this room, beside those of `Settings`."""
-
-_BY_VARIABLE: Mapping[SearchEngine, tuple[str, Callable[[Wire, str], Engine]]] = {
-    "brave": (brave.KEY_VARIABLE, brave.Brave),
-    "tavily": (tavily.KEY_VARIABLE, tavily.Tavily),
-    "exa": (exa.KEY_VARIABLE, exa.Exa),
-    "searxng": (searxng.ADDRESS_VARIABLE, searxng.SearXNG),
-}
 
 
 def is_installed(package: str) -> bool:
@@ -40,14 +39,47 @@ def engines_of(
         SettingsError: a key or an address cannot be one.
 
     """
-    wire = Wire(transport=transport)
+
+    @functools.cache
+    def wire() -> Wire:
+        from tools.searching.wire import Wire
+
+        return Wire(transport=transport)
+
     engines = (_engine_of(name, settings, wire, installed) for name in settings.search_order)
     return tuple(engine for engine in engines if engine is not None)
 
 
-def _engine_of(name: SearchEngine, settings: Settings, wire: Wire, installed: Callable[[str], bool]) -> Engine | None:
+def _engine_of(
+    name: SearchEngine,
+    settings: Settings,
+    wire: Callable[[], Wire],
+    installed: Callable[[str], bool],
+) -> Engine | None:
     if name == "duckduckgo":
-        return duckduckgo.DuckDuckGo() if installed("ddgs") else None
-    variable, make = _BY_VARIABLE[name]
-    value = settings.secret(variable)
-    return make(wire, value) if value else None
+        if not installed("ddgs"):
+            return None
+        from tools.searching.duckduckgo import DuckDuckGo
+
+        return DuckDuckGo()
+    value = settings.secret(BY_ENGINE[name])
+    return _asking(name, wire(), value) if value else None
+
+
+def _asking(name: Literal["brave", "tavily", "exa", "searxng"], wire: Wire, value: str) -> Engine:
+    """The engine with its key or address."""
+    if name == "brave":
+        from tools.searching.brave import Brave
+
+        return Brave(wire, value)
+    if name == "tavily":
+        from tools.searching.tavily import Tavily
+
+        return Tavily(wire, value)
+    if name == "exa":
+        from tools.searching.exa import Exa
+
+        return Exa(wire, value)
+    from tools.searching.searxng import SearXNG
+
+    return SearXNG(wire, value)

@@ -14,12 +14,12 @@ from typing import Annotated
 from pydantic import Field
 
 from routing.pricing import microusd
+from tools.searching import variables
 from tools.searching.cleaning import host_of, notices_of_cut, presentable, shortened
 from tools.searching.prices import MICROUSD_PER_SEARCH
 from tools.searching.results import Found, Freshness, SearchResults
 from tools.searching.wire import Endpoint, Reply, Wire
 
-KEY_VARIABLE = "EXA_API_KEY"
 _URL = "https://api.exa.ai/search"
 _MOST_CHARACTERS = 2_000  # judgement: it documents no limit
 _HIGHLIGHT_CHARACTERS = 1_000
@@ -54,7 +54,7 @@ class Exa:
         self._endpoint = Endpoint(
             method="POST",
             url=_URL,
-            key_variable=KEY_VARIABLE,
+            key_variable=variables.EXA,
             headers={"x-api-key": key},
         )
 

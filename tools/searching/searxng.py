@@ -14,12 +14,12 @@ import httpx2 as httpx
 
 from routing.errors import SettingsError
 from routing.settings import full_address
+from tools.searching import variables
 from tools.searching.cleaning import notices_of_cut, presentable, shortened
 from tools.searching.prices import MICROUSD_PER_SEARCH
 from tools.searching.results import EngineFailed, Found, Freshness, SearchResults
 from tools.searching.wire import Endpoint, Reply, Wire
 
-ADDRESS_VARIABLE = "SEARXNG_URL"
 _MOST_CHARACTERS = 2_000  # judgement: its engines have limits of their own
 _MEANINGS = {
     401: "it wants a user and a password ({status}): put them into {key_variable}, before the host",
@@ -53,7 +53,7 @@ class SearXNG:
         self._endpoint = Endpoint(
             method="GET",
             url=url,
-            key_variable=ADDRESS_VARIABLE,
+            key_variable=variables.SEARXNG,
             auth=auth,
             meanings=_MEANINGS,
         )
@@ -82,7 +82,7 @@ def address_of(address: str) -> tuple[str, httpx.BasicAuth | None]:
         SettingsError: it is no address.
 
     """
-    wrong = SettingsError(f"{ADDRESS_VARIABLE} is no address of a server. It begins with http:// or https://.")
+    wrong = SettingsError(f"{variables.SEARXNG} is no address of a server. It begins with http:// or https://.")
     try:
         parts = urlsplit(address)
         host = parts.hostname and parts.netloc.rpartition("@")[2]

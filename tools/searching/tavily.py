@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tools.searching import variables
 from tools.searching.cleaning import host_of, notices_of_cut, presentable, shortened
 from tools.searching.prices import MICROUSD_PER_SEARCH
 from tools.searching.results import Found, Freshness, SearchResults
 from tools.searching.wire import Endpoint, Reply, Wire
 
-KEY_VARIABLE = "TAVILY_API_KEY"
 _URL = "https://api.tavily.com/search"
 _MOST_CHARACTERS = 400
 _NO_CREDIT = "the plan's credits of the key in {key_variable} are used up ({status})"
@@ -41,7 +41,7 @@ class Tavily:
         self._endpoint = Endpoint(
             method="POST",
             url=_URL,
-            key_variable=KEY_VARIABLE,
+            key_variable=variables.TAVILY,
             headers={"Authorization": f"Bearer {key}"},
             meanings=_MEANINGS,
         )

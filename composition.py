@@ -1,0 +1,224 @@
+"""The composition: what the tools need, made of the settings.
+
+    environment and .env files → settings → registry, store, embedded model → the five stages → `Services`
+
+`server.py` serves them as MCP, `cli.py` to a person at a terminal.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import platformdirs
+
+from routing.analyzer import RulesAnalyzer
+from routing.assembler import Assembler
+from routing.batches import BatchRunner
+from routing.budgets import Wallet
+from routing.catalog import CatalogSource
+from routing.dispatch.engine import DispatchEngine
+from routing.dispatch.providers import ProviderPool
+from routing.dispatch.retry import RetryPolicy
+from routing.dispatch.tool_loop import ToolLoop
+from routing.embedded.assets import MULTILINGUAL_E5_SMALL, QWEN_CODER_HALF_BILLION, fetch
+from routing.embedded.embedder import LocalEmbedder
+from routing.embedded.runtime import EmbeddedRuntime
+from routing.errors import AssetError, SettingsError
+from routing.jobs import JobRunner
+from routing.pricing import microusd
+from routing.recorder import Recorder
+from routing.registry import RegistryFile
+from routing.router import Router
+from routing.selector import Selector
+from routing.settings import Settings, load_settings
+from routing.state import Budgets
+from routing.state.sqlite import SqliteStore
+from routing.telemetry import Observer, Telemetry
+from routing.tokens import TokenCounter
+from routing.types import OnProgress
+from tools import loop_tools
+from tools.base import Services
+from tools.fetching.addresses import Allowed
+from tools.fetching.late import LateFetcher
+from tools.readiness import can_run_code, can_search
+from tools.sandbox import Sandbox
+from tools.sandbox.backends import backends
+from tools.searching import WebSearch, engines_of
+from tools.searching.paid import PaidSearch
+from tools.searching.prices import MICROUSD_PER_SEARCH
+from tools.toolbox import ServerToolbox
+
+HERE = Path(__file__).resolve().parent
+SHIPPED_REGISTRY = HERE / "registry.json"
+
+
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    """The settings, from the environment and the ``.env`` files beside this file and in the home folder.
+
+    A variable that is there and empty hides no file's: hosts pass on keys that were never filled in.
+
+    Raises:
+        SettingsError: a variable is misspelt or its value is not allowed.
+
+    """
+    default_home = platformdirs.user_data_path("pointsman", appauthor=False)
+    home = Path(environment.get("POINTSMAN_HOME") or default_home).expanduser()
+    written = {**_written(HERE / ".env"), **_written(home / ".env")}
+    said = {name: value for name, value in environment.items() if value.strip() or name not in written}
+    return load_settings({**written, **said}, default_home)
+
+
+async def weights(settings: Settings, on_progress: OnProgress) -> Path:
+    """The embedded model's file: the user's own, or the shipped choice, fetched where it is not here yet.
+
+    Raises:
+        AssetError: it is not there, or no mirror has it.
+
+    """
+    if settings.local_model == "auto":
+        folder, hub = settings.models_folder, settings.hub_endpoint
+        return await fetch(QWEN_CODER_HALF_BILLION, folder, on_progress, hub_endpoint=hub)
+    own = Path(settings.local_model)
+    if not await anyio.Path(own).is_file():
+        raise AssetError(f"POINTSMAN_LOCAL_MODEL names {own}, which is no file. Name a GGUF file, or unset it.")
+    return own
+
+
+async def fetched_embedder(settings: Settings, embedder: LocalEmbedder, on_progress: OnProgress) -> LocalEmbedder:
+    """The embedder of this machine, its weights fetched where they are not here yet.
+
+    Raises:
+        AssetError: no mirror has them.
+
+    """
+    if not embedder.available():
+        await fetch(MULTILINGUAL_E5_SMALL, settings.models_folder, on_progress, hub_endpoint=settings.hub_endpoint)
+    return embedder
+
+
+def wallet_of(settings: Settings, store: Budgets, search: WebSearch) -> Wallet:
+    """The budgets of the settings, and the most that a call of a paid tool costs."""
+    hour, month, session = (
+        None if dollars is None else microusd(dollars)
+        for dollars in (settings.hourly_budget_usd, settings.monthly_budget_usd, settings.session_budget_usd)
+    )
+    dearest = max((MICROUSD_PER_SEARCH.get(engine, 0) for engine in search.engines), default=0)
+    return Wallet(
+        store=store,
+        hour_microusd=hour,
+        month_microusd=month,
+        session_microusd=session,
+        tool_microusd={"web_search": dearest},
+    )
+
+
+def _written(file: Path) -> dict[str, str]:
+    """The variables of a ``.env`` file; none where there is no such file."""
+    if not file.is_file():
+        return {}
+    from dotenv import dotenv_values  # noqa: PLC0415 - most users have no such file
+
+    try:
+        return {name: value for name, value in dotenv_values(file).items() if value is not None}
+    except UnicodeDecodeError as problem:
+        raise SettingsError(f"{file} is not UTF-8: {problem.reason}. Save it as UTF-8, or remove it.") from problem
+
+
+def check_registry(settings: Settings) -> RegistryFile:
+    """The registry and the user's file over it.
+
+    Raises:
+        RegistryError: a file is broken, or the policy or the baseline model of the settings is not in it.
+
+    """
+    file = RegistryFile(SHIPPED_REGISTRY, settings.overlay)
+    registry = file.current()
+    registry.policy(settings.policy or registry.default_policy)
+    for name in (settings.baseline_model, settings.host_model):
+        if name:
+            registry.model(name)
+    for provider in registry.providers.values():
+        settings.key_of(provider)
+    return file
+
+
+@asynccontextmanager
+async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[Services]:
+    """The services over these settings, closed at the end; ``observers`` are told what happens in them.
+
+    Raises:
+        RegistryError: a registry file is broken.
+        SettingsError: the home folder cannot be used.
+
+    """
+    registry = check_registry(settings)
+    counter = TokenCounter(settings.vocabularies)
+    catalog = CatalogSource(settings, registry)
+    runtime = EmbeddedRuntime(
+        functools.partial(weights, settings), log_path=settings.home / "llama.log", threads=settings.local_threads
+    )
+    embedder = LocalEmbedder(settings.models_folder, threads=settings.local_threads)
+    providers = ProviderPool(runtime, functools.partial(fetched_embedder, settings, embedder))
+    sandbox = Sandbox(backends(settings), variables=settings.variables)
+    fetcher = LateFetcher(Allowed.of(settings.fetch_allow))
+    search = WebSearch(engines_of(settings))
+    telemetry = Telemetry(prompts=settings.trace_prompts, observers=observers)
+    toolbox = ServerToolbox(loop_tools(), able={"web_search": can_search, "execute_python": can_run_code})
+    async with SqliteStore(
+        settings.database,
+        session_ttl_seconds=settings.session_ttl_seconds,
+        ledger_days=settings.ledger_days,
+        embedder=embedder,
+    ) as store:
+        wallet = wallet_of(settings, store.budgets, search)
+        router = Router(
+            catalog=catalog,
+            sessions=store.sessions,
+            analyzer=RulesAnalyzer(counter),
+            selector=Selector(confidence_threshold=settings.confidence_threshold),
+            assembler=Assembler(counter=counter, toolbox=toolbox),
+            dispatcher=DispatchEngine(
+                providers=providers,
+                counter=counter,
+                tool_loop=ToolLoop(toolbox=telemetry.toolbox(toolbox)),
+                policy=RetryPolicy(most_retries=settings.max_retries),
+                watch=telemetry.attempt,
+            ),
+            recorder=Recorder(
+                ledger=store.ledger,
+                baseline_model=settings.baseline_model,
+                watch=telemetry.route,
+            ),
+            wallet=wallet,
+        )
+        jobs = JobRunner(router, store.jobs)
+        batches = BatchRunner(router, store.jobs, store.ledger, concurrency=settings.batch_concurrency)
+        try:
+            services = Services(
+                settings=settings,
+                catalog=catalog,
+                router=router,
+                store=store,
+                jobs=jobs,
+                batches=batches,
+                runtime=runtime,
+                sandbox=sandbox,
+                fetcher=fetcher,
+                search=PaidSearch(search, wallet),
+                telemetry=telemetry,
+            )
+            toolbox.serve(replace(services, search=search))  # a route pays for its searches from its own purse
+            yield services
+        finally:
+            await jobs.aclose()
+            await batches.aclose()
+            await search.aclose()
+            await fetcher.aclose()
+            await sandbox.aclose()
+            await providers.aclose()
+            await runtime.aclose()
