@@ -63,6 +63,17 @@ class Settings(BaseModel):
     )
     self_hosted_only: bool = Field(default=False, description="Only models with open weights")
     session_ttl_seconds: int = Field(86_400, gt=0, description="A session ends after this long without use")
+    selection: Literal["learned", "matrix"] = Field(
+        "learned", description="learned: the cheapest model predicted to do as well; matrix: what the registry says"
+    )
+    max_loss: float = Field(
+        0.02, ge=0, le=1, description="Quality (0 to 1) that learned selection may give up on average"
+    )
+    exploration: float = Field(
+        0.05, ge=0, le=0.5, description="Share of tasks that may try another model that is good enough, to learn"
+    )
+    shadow_share: float = Field(0.0, ge=0, le=1, description="Share of tasks that a second model answers unseen")
+    shadow_model: str | None = Field(None, description="That second model; the matrix's own choice where none is named")
     confidence_threshold: float = Field(0.7, ge=0, le=1, description="Below this, a task goes to tier 2 or better")
     max_retries: int = Field(2, ge=0, le=10, description="How often a model is asked again before the next one")
     hourly_budget_usd: float | None = Field(

@@ -187,12 +187,17 @@ class Rejection:
     configured: bool = True
 
 
+SelectionPolicy = Literal["forced", "matrix", "learned", "explored"]
+"""Who chose: the caller, the decision matrix and its tiers, the predicted qualities, or chance among those that clear the floor."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSelection:
     """The selector's decision. ``fallback_models`` are tried in order when ``primary_model`` fails.
 
     ``estimated_cost_microusd`` is ``None`` where the price of the model is unknown. ``notices`` is what the caller should
-    be told about the choice.
+    be told about the choice. ``reference_model`` is what the matrix would have taken; ``forecasts`` are the predicted
+    qualities (0 to 1) of the models that were weighed, and ``propensity`` is how probable this choice was among them.
     """
 
     primary_model: str
@@ -202,6 +207,10 @@ class ModelSelection:
     reasoning: str
     rejections: tuple[Rejection, ...] = ()
     notices: tuple[str, ...] = ()
+    policy: SelectionPolicy = "matrix"
+    reference_model: str | None = None
+    forecasts: Mapping[str, float] = field(default_factory=dict[str, float])
+    propensity: float = 1.0
 
     @property
     def candidates(self) -> tuple[str, ...]:
