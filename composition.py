@@ -29,6 +29,7 @@ from routing.embedded.assets import MULTILINGUAL_E5_SMALL, QWEN_CODER_HALF_BILLI
 from routing.embedded.embedder import LocalEmbedder
 from routing.embedded.runtime import EmbeddedRuntime
 from routing.errors import AssetError, SettingsError
+from routing.forecasts import Forecasts
 from routing.jobs import JobRunner
 from routing.pricing import microusd
 from routing.recorder import Recorder
@@ -36,7 +37,7 @@ from routing.registry import RegistryFile
 from routing.router import Router
 from routing.selector import Selector
 from routing.settings import Settings, load_settings
-from routing.state import Budgets
+from routing.state import Budgets, Feedback
 from routing.state.sqlite import SqliteStore
 from routing.telemetry import Observer, Telemetry
 from routing.tokens import TokenCounter
@@ -99,6 +100,13 @@ async def fetched_embedder(settings: Settings, embedder: LocalEmbedder, on_progr
     if not embedder.available():
         await fetch(MULTILINGUAL_E5_SMALL, settings.models_folder, on_progress, hub_endpoint=settings.hub_endpoint)
     return embedder
+
+
+def forecasts_of(settings: Settings, feedback: Feedback) -> Forecasts | None:
+    """What looks ahead for the selector; nothing where the matrix alone is to choose."""
+    if settings.selection == "matrix":
+        return None
+    return Forecasts(feedback, max_loss=settings.max_loss, exploration=settings.exploration)
 
 
 def wallet_of(settings: Settings, store: Budgets, search: WebSearch) -> Wallet:
@@ -195,6 +203,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
                 watch=telemetry.route,
             ),
             wallet=wallet,
+            forecasts=forecasts_of(settings, store.feedback),
         )
         jobs = JobRunner(router, store.jobs)
         batches = BatchRunner(router, store.jobs, store.ledger, concurrency=settings.batch_concurrency)

@@ -187,7 +187,8 @@ def _dearest(catalog: Catalog, kind: ModelKind) -> Model | None:
 
 def _turn_of(route: OpenRoute) -> Turn:
     said = Message(role="user", content=route.task.prompt), Message(role="assistant", content=route.text)
-    return Turn(messages=said, begins=route.task.session_id is None)
+    answered_by = route.conversation.answer.model_id if route.conversation else None
+    return Turn(messages=said, begins=route.task.session_id is None, answered_by=answered_by)
 
 
 def _kept(record: RouteRecord) -> RouteRecord:

@@ -14,8 +14,10 @@ from routing.catalog import Catalog, CatalogSource
 from routing.dispatch.engine import Dispatch, DispatchEngine
 from routing.embeddings import embeddings_of, texts_in, wanted_of
 from routing.errors import DeadlineExceeded, InvalidTask, NoEligibleModel
+from routing.forecasts import Forecasts
 from routing.recorder import OpenRoute, Recorder
 from routing.selector import Selector
+from routing.selector.outlook import NO_OUTLOOK, Outlook
 from routing.state import Sessions
 from routing.types import (
     Analyzer,
@@ -31,6 +33,9 @@ from routing.types import (
 MAX_PROMPT_CHARS = 2_000_000
 """Longest prompt, system prompt or message that is accepted: about half a million tokens."""
 
+
+_CACHE_LASTS_SECONDS = 300.0
+"""How long providers keep a prompt at least (https://platform.claude.com/docs/en/build-with-claude/prompt-caching)."""
 
 _NO_TEXTS = (
     "This reads like a task for an embedding model and lists no texts, so a chat model took it. To get vectors or a ranking "
@@ -63,6 +68,7 @@ class Router:
     dispatcher: DispatchEngine
     recorder: Recorder
     wallet: Wallet = field(default_factory=Wallet)
+    forecasts: Forecasts | None = None
 
     async def route(self, task: Task, on_progress: OnProgress, route_id: str | None = None) -> RouteRecord:
         """Answer a task, under the ``route_id`` that its caller was told, or a new one.
@@ -94,7 +100,10 @@ class Router:
         route.analysis = analysis = await self.analyzer.analyze(task)
         await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
         session_id = route.session_id or route.new_session_id
-        task, selection = self._selected(task, analysis, catalog, low=await self._low_budget(session_id))
+        outlook = await self._outlook(task, analysis, catalog, key=route.route_id)
+        task, selection = self._selected(
+            task, analysis, catalog, low=await self._low_budget(session_id), outlook=outlook
+        )
         route.selection = selection
         route.baseline = self.recorder.baseline_of(catalog, "embedding" if task.texts else "chat")
         if task.tools or analysis.requires_tool_use:
@@ -127,9 +136,18 @@ class Router:
         catalog = await self.catalog.current()
         analysis = await self.analyzer.analyze(task)
         low = await self._low_budget(task.session_id)
-        return Decision(
-            analysis=analysis, selection=self._selected(task, analysis, catalog, low=low)[1], catalog=catalog
-        )
+        outlook = replace(await self._outlook(task, analysis, catalog, key=""), exploration=0.0)
+        selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)[1]
+        return Decision(analysis=analysis, selection=selection, catalog=catalog)
+
+    async def _outlook(self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, key: str) -> Outlook:
+        """What is expected of the models; nothing where the matrix alone is to choose."""
+        if self.forecasts is None:
+            return NO_OUTLOOK
+        warm = None
+        if task.session_id is not None and analysis.history_tokens:
+            warm = await self.sessions.answered_by(task.session_id, task.caller, within_seconds=_CACHE_LASTS_SECONDS)
+        return await self.forecasts.outlook(task, analysis, catalog, key=key, warm_model=warm)
 
     async def _low_budget(self, session_id: str | None) -> str | None:
         """What to say of the emptiest budget, where little of it is left."""
@@ -137,12 +155,12 @@ class Router:
         return spoken(emptiest) if emptiest else None
 
     def _selected(
-        self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, low: str | None
+        self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, low: str | None, outlook: Outlook
     ) -> tuple[Task, ModelSelection]:
         """The choice, and the task with the texts that its prompt lists where vectors of them are what is asked for."""
 
         def select(task: Task) -> ModelSelection:
-            return self.selector.select(task, analysis, catalog, low_budget=low)
+            return self.selector.select(task, analysis, catalog, low_budget=low, outlook=outlook)
 
         if analysis.category != "embedding" or task.texts or _wants_chat(task, catalog):
             return task, select(task)

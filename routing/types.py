@@ -188,7 +188,7 @@ class Rejection:
 
 
 SelectionPolicy = Literal["forced", "matrix", "learned", "explored"]
-"""Who chose: the caller, the decision matrix and its tiers, the predicted qualities, or chance among those that clear the floor."""
+"""Who chose: the caller, the matrix and its tiers, the predicted qualities, or chance among the models that clear the floor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,9 @@
 
     constraints.py   who can take the task at all, and why the others cannot
     matrix.py        whom the decision matrix names for it
-    this page        the choice: the matrix's model where it can take the task, else the next best by the same criteria
+    outlook.py       who is expected to do as well for less, by what was measured
+    this page        the choice: the matrix's model where it can take the task, else the next best by the same criteria, and in
+                     its place a cheaper one that the outlook prefers
 
 The criteria: a model is *good enough* when its tier is at least the one that the registry asks for this category and
 complexity. ``cheapest`` and ``balanced`` take the cheapest good enough, ``best_quality`` the best tier and, within it, the
@@ -20,7 +22,8 @@ from routing.pricing import spoken_usd
 from routing.registry import Model
 from routing.selector.constraints import Requirements, expected_cost, quality_of, rejection
 from routing.selector.matrix import HIGH_COMPLEXITY, cell_for
-from routing.types import Category, CostPreference, ModelSelection, Rejection, Task, TaskAnalysis
+from routing.selector.outlook import NO_OUTLOOK, Outlook, Preference, preferred
+from routing.types import Category, CostPreference, ModelSelection, Rejection, SelectionPolicy, Task, TaskAnalysis
 
 _MOST_FALLBACKS = 3
 _MOST_REASONS = 8
@@ -38,10 +41,13 @@ _SCORE_FIELD: dict[Category, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Choice:
-    """The eligible models in order of preference, and why the first of them is first."""
+    """The eligible models in order of preference, why the first of them is first, and who would be without an outlook."""
 
     ranked: Sequence[Model]
     reasoning: str
+    policy: SelectionPolicy = "matrix"
+    reference: str | None = None
+    propensity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +57,17 @@ class Selector:
     confidence_threshold: float = 0.7
 
     def select(
-        self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, low_budget: str | None = None
+        self,
+        task: Task,
+        analysis: TaskAnalysis,
+        catalog: Catalog,
+        *,
+        low_budget: str | None = None,
+        outlook: Outlook = NO_OUTLOOK,
     ) -> ModelSelection:
         """Choose a model and its fallbacks; a cheaper one than otherwise where ``low_budget`` says that little is left.
+
+        With nothing in ``outlook``, the decision matrix and the registry's facts decide alone.
 
         Raises:
             NoEligibleModel: nothing meets the constraints; the message says what stood in the way.
@@ -65,6 +79,7 @@ class Selector:
             catalog=catalog,
             input_tokens=analysis.estimated_input_tokens,
             low_budget=low_budget,
+            outlook=outlook,
         )
         catalog.check_providers(sorted(task.constraints.allowed_providers | task.constraints.denied_providers))
         if task.constraints.force_model:
@@ -79,6 +94,31 @@ class Selector:
         return _selection(self._choose(eligible, needs), needs, reasons)
 
     def _choose(self, eligible: Sequence[Model], needs: Requirements) -> _Choice:
+        choice = self._by_matrix(eligible, needs)
+        if needs.constraints.cost_preference == "best_quality" or choice.ranked[0].last_resort:
+            return choice
+        return self._by_outlook(choice, eligible, needs)
+
+    def _by_outlook(self, choice: _Choice, eligible: Sequence[Model], needs: Requirements) -> _Choice:
+        """The choice with the model in front that is expected to do as well as the matrix's and costs less."""
+        reference = choice.ranked[0]
+        current = [model for model in eligible if not (model.last_resort or model.superseded_by)]
+        if self._is_uncertain(needs):
+            current = [model for model in current if model.tier <= self._required_tier(needs)]
+        found = preferred(reference, current, needs.outlook, lambda model: expected_cost(model, needs))
+        if found is None:
+            return choice
+        choice = replace(choice, reference=reference.model_id, propensity=found.propensity)
+        if found.model == reference:
+            return choice
+        return replace(
+            choice,
+            ranked=_without_repeats([found.model, *choice.ranked]),
+            policy="explored" if found.explored else "learned",
+            reasoning=_why_preferred(found, reference, needs.outlook),
+        )
+
+    def _by_matrix(self, eligible: Sequence[Model], needs: Requirements) -> _Choice:
         usual = [model for model in eligible if not model.last_resort] or list(eligible)
         row = needs.catalog.registry.policy(needs.catalog.policy).matrix[needs.analysis.category]
         column, named = cell_for(row, needs.task, needs.analysis)
@@ -134,6 +174,7 @@ def _forced(name: str, needs: Requirements) -> ModelSelection:
         estimated_cost_microusd=cost,
         reasoning="forced by the caller; nothing else is tried",
         notices=unpriced,
+        policy="forced",
     )
 
 
@@ -183,7 +224,21 @@ def _selection(choice: _Choice, needs: Requirements, reasons: dict[str, str | No
         reasoning=choice.reasoning,
         rejections=tuple(rejections),
         notices=_notices(primary, needs),
+        policy=choice.policy,
+        reference_model=choice.reference,
+        forecasts=_weighed(choice, needs),
+        propensity=choice.propensity,
     )
+
+
+def _weighed(choice: _Choice, needs: Requirements) -> dict[str, float]:
+    """The expected qualities of those that could have been chosen, for the ledger."""
+    forecasts = needs.outlook.forecasts
+    return {
+        model.model_id: round(forecasts[model.model_id].quality, 4)
+        for model in choice.ranked
+        if model.model_id in forecasts and choice.reference is not None
+    }
 
 
 def _spread_over_providers(primary: Model, rest: Sequence[Model]) -> list[Model]:
@@ -223,6 +278,16 @@ def _why_ranked_first(best: Model, needs: Requirements, tier: int) -> str:
     return f"{best.display_name} is the cheapest of tier {tier} or better"
 
 
+def _why_preferred(found: Preference, reference: Model, outlook: Outlook) -> str:
+    quality = outlook.forecasts[found.model.model_id].quality
+    if found.explored:
+        return f"tried to learn about it: {found.model.display_name} is expected to do this well enough ({quality:.2f})"
+    return (
+        f"{found.model.display_name} costs less than {reference.display_name} of the matrix, and its expected quality "
+        f"({quality:.2f}) clears the floor ({found.floor:.2f})"
+    )
+
+
 def _matrix_miss(named: str, usual: Sequence[Model]) -> str:
     overruled = any(model.model_id == named for model in usual)
     return f"; it overrules {named} of the matrix" if overruled else f"; {named} of the matrix is not available"
@@ -240,7 +305,7 @@ def _why_not_chosen(model: Model, primary: Model, needs: Requirements) -> str:
 
 
 def _notices(primary: Model, needs: Requirements) -> tuple[str, ...]:
-    notices: list[str] = list(needs.catalog.problems)
+    notices: list[str] = [*needs.catalog.problems, *needs.outlook.notices]
     if needs.low_budget:
         notices.append(f"Cheaper models are preferred: {needs.low_budget}.")
     if primary.last_resort:

@@ -12,17 +12,22 @@ from dataclasses import dataclass
 from routing.catalog import Catalog
 from routing.pricing import cost_microusd, spoken_usd
 from routing.registry import Model
+from routing.selector.outlook import NO_OUTLOOK, Outlook
 from routing.types import Constraints, Task, TaskAnalysis, Usage
 
+_FEWEST_CACHED_TOKENS = 1_024
+"""No provider caches less (https://platform.openai.com/docs/guides/prompt-caching; Anthropic's smallest is the same)."""
+
 _TIME_TO_FIRST_TOKEN_MS = 800
-"""A round figure for the wait before the first token; replaced by what the ledger measured once there is some."""
+"""A round figure for the wait before the first token, where the ledger has none of late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
     """What a task needs of a model. ``forced`` models skip the checks that only guide an automatic choice.
 
-    ``low_budget`` says how little of a budget is left, where it is little: then what is cheap comes first.
+    ``low_budget`` says how little of a budget is left, where it is little: then what is cheap comes first. ``outlook`` is what
+    is known beyond the registry: how fast models were, and which one has the conversation in its cache.
     """
 
     task: Task
@@ -31,6 +36,7 @@ class Requirements:
     input_tokens: int
     forced: bool = False
     low_budget: str | None = None
+    outlook: Outlook = NO_OUTLOOK
 
     @property
     def constraints(self) -> Constraints:
@@ -49,8 +55,16 @@ def expected_output_tokens(model: Model, needs: Requirements) -> int:
 
 
 def expected_cost(model: Model, needs: Requirements) -> int | None:
-    """Expected cost of the task on a model, in micro-dollars; ``None`` where its price is unknown."""
-    usage = Usage(input_tokens=needs.input_tokens, output_tokens=expected_output_tokens(model, needs))
+    """Expected cost of the task on a model, in micro-dollars; ``None`` where its price is unknown.
+
+    The model that gave the session's last answer reads the conversation from its provider's cache; another pays for all of it.
+    """
+    warm = min(needs.analysis.history_tokens, needs.input_tokens) if model.model_id == needs.outlook.warm_model else 0
+    usage = Usage(
+        input_tokens=needs.input_tokens,
+        output_tokens=expected_output_tokens(model, needs),
+        cache_read_tokens=warm if warm >= _FEWEST_CACHED_TOKENS else 0,
+    )
     return cost_microusd(usage, model.prices)
 
 
@@ -143,7 +157,8 @@ def _too_slow(model: Model, needs: Requirements) -> str | None:
     limit = needs.constraints.max_latency_ms
     if limit is None:
         return None
-    latency = latency_ms(model, expected_output_tokens(model, needs))
+    tokens, speed = expected_output_tokens(model, needs), needs.outlook.speeds.get(model.model_id)
+    latency = speed.latency_ms(tokens) if speed else latency_ms(model, tokens)
     if latency is None:
         return "max_latency_ms is set and its speed was never measured"
     return f"expected {latency:,} ms is over max_latency_ms {limit:,}" if latency > limit else None

@@ -279,10 +279,11 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What a route adds to its session, which it ``begins`` or continues."""
+    """What a route adds to its session, which it ``begins`` or continues; ``answered_by`` is the model's id."""
 
     messages: tuple[Message, ...]
     begins: bool
+    answered_by: str | None = None
 
 
 class Ledger(Protocol):
@@ -510,6 +511,37 @@ class Reports(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """What a model's answers to tasks of one kind were scored: ``weight`` is how many they count as, ``good`` their sum."""
+
+    category: str
+    complexity: int
+    model_id: str
+    weight: float
+    good: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """How a model's calls went lately; the means are over the answered ones, times in milliseconds."""
+
+    model_id: str
+    answered: int
+    failed: int
+    latency_ms: float | None
+    first_token_ms: float | None
+    output_tokens: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """What selection can learn from a caller's past."""
+
+    scored: tuple[Scored, ...] = ()
+    runs: tuple[Runs, ...] = ()
+
+
 class Feedback(Protocol):
     """How good callers found the answers they got."""
 
@@ -526,6 +558,13 @@ class Feedback(Protocol):
         """Return the scores that these routes were given, by id; those without one are left out."""
         ...
 
+    async def experience(self, caller: str, *, half_life_seconds: float, since: float) -> Experience:
+        """Sum up scores, each counting half as much with every half-life since it was given, and the calls from ``since`` on.
+
+        Sums of calls are by the hour, and reach back three days.
+        """
+        ...
+
 
 class Sessions(Protocol):
     """Conversations, each a list of messages. One that has not been appended to for the TTL is gone."""
@@ -536,6 +575,15 @@ class Sessions(Protocol):
 
     async def history(self, session_id: str, caller: str) -> tuple[Message, ...]:
         """Return what is kept of the conversation, oldest first. Reading does not prolong it.
+
+        Raises:
+            UnknownHandle: this caller has no such session, or it has expired.
+
+        """
+        ...
+
+    async def answered_by(self, session_id: str, caller: str, *, within_seconds: float) -> str | None:
+        """Return the model that gave the session's last answer, where that is not longer ago: its provider still has it cached.
 
         Raises:
             UnknownHandle: this caller has no such session, or it has expired.

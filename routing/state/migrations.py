@@ -349,4 +349,20 @@ CREATE TABLE batch_items (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_LEDGER_AND_SESSIONS, _TOOLS_CALLED, _MEMORIES, _PAID_TOOLS, _REPORTS, _BUDGETS, _JOBS)
+_EXPERIENCE = """
+-- What selection learns from: how hard the task was that a score was given for, and whose prompt cache a session has warmed.
+ALTER TABLE feedback ADD COLUMN complexity INTEGER;
+UPDATE feedback SET complexity = (SELECT complexity FROM routes WHERE routes.route_id = feedback.route_id);
+ALTER TABLE sessions ADD COLUMN answered_by TEXT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    _LEDGER_AND_SESSIONS,
+    _TOOLS_CALLED,
+    _MEMORIES,
+    _PAID_TOOLS,
+    _REPORTS,
+    _BUDGETS,
+    _JOBS,
+    _EXPERIENCE,
+)

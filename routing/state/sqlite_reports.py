@@ -21,10 +21,13 @@ from routing.state import (
     LOW_SCORE,
     NO_SUCH_ROUTE,
     AttemptSums,
+    Experience,
     LatencyCount,
     LedgerLine,
     LedgerPage,
     RouteSums,
+    Runs,
+    Scored,
     ScoreSums,
     Span,
     SpanSums,
@@ -38,6 +41,9 @@ HOURS_KEPT_SECONDS = 3 * 86_400
 _DAY_SECONDS = 86_400
 _ALL_TIME = 10**12
 """The span that holds all latencies: the days of years would be too many rows to add up."""
+
+_HALF_LIVES_KEPT = 8
+"""After so many a score counts as nothing."""
 
 _MOST_REMOVED = 2_000
 """Routes that one round of housekeeping removes: more would keep writers waiting."""
@@ -83,6 +89,12 @@ class SqliteFeedback:
 
     async def scores(self, caller: str, route_ids: Sequence[str]) -> Mapping[str, float]:
         return await self.database.read(partial(_select_scores, caller=caller, route_ids=route_ids))
+
+    async def experience(self, caller: str, *, half_life_seconds: float, since: float) -> Experience:
+        now = self.wall_clock()
+        bindings = {"caller": stored(caller), "since": since, "now": now, "half_life": half_life_seconds}
+        oldest = {"oldest": now - _HALF_LIVES_KEPT * half_life_seconds}
+        return await self.database.read(partial(_select_experience, bindings={**bindings, **oldest}))
 
 
 _SUM_ROUTES = """
@@ -142,12 +154,40 @@ _FIRST_DAY = "SELECT min(start) AS first_at FROM usage_routes WHERE span = 86400
 
 _INSERT_FEEDBACK = """
 INSERT INTO feedback
-SELECT route_id, caller, started_at, coalesce(model_used, primary_model, ''), coalesce(category, ''), :score, :note, :given_at
+SELECT route_id, caller, started_at, coalesce(model_used, primary_model, ''), coalesce(category, ''), :score, :note, :given_at,
+  complexity
 FROM routes WHERE route_id = :route_id AND caller = :caller
 ON CONFLICT (route_id) DO UPDATE SET score = excluded.score, note = excluded.note, given_at = excluded.given_at
 """
 
 _SELECT_SCORE = "SELECT score FROM feedback WHERE route_id = :route_id AND caller = :caller"
+
+_SUM_EXPERIENCE = """
+SELECT category, complexity, model_id, sum(share) AS weight, sum(share * score) AS good
+FROM (SELECT *, pow(0.5, max(0, :now - given_at) / :half_life) AS share FROM feedback
+  WHERE caller = :caller AND given_at >= :oldest AND complexity IS NOT NULL)
+GROUP BY category, complexity, model_id
+"""
+
+_SUM_RUNS = """
+SELECT model_id, answered, failed, output_tokens,
+  (SELECT sum(latency_ms * times) * 1.0 / sum(times) FROM lately WHERE measure = 'attempt' AND subject = model_id)
+    AS latency_ms,
+  (SELECT sum(latency_ms * times) * 1.0 / sum(times) FROM lately WHERE measure = 'first_token' AND subject = model_id)
+    AS first_token_ms
+FROM (
+  SELECT model_id, sum(answered) AS answered, sum(failed) AS failed,
+    sum(output_tokens) * 1.0 / nullif(sum(answered), 0) AS output_tokens
+  FROM usage_attempts WHERE span = 3600 AND caller = :caller AND start >= :since GROUP BY model_id
+)
+"""
+
+_LATELY = """
+WITH lately AS MATERIALIZED (
+  SELECT measure, subject, latency_ms, times FROM usage_latencies
+  WHERE span = 3600 AND caller = :caller AND start >= :since AND measure <> 'route'
+)
+"""
 
 _SELECT_LINES = """
 SELECT routes.id, route_id, session_id, routes.started_at, routes.outcome, routes.error, category, complexity, confidence,
@@ -212,6 +252,16 @@ def _select_scores(connection: apsw.Connection, *, caller: str, route_ids: Seque
         for route_id in route_ids
     }
     return {route_id: rows[0]["score"] for route_id, rows in found.items() if rows}
+
+
+def _select_experience(connection: apsw.Connection, *, bindings: Row) -> Experience:
+    scored = (_in_python(row) for row in select(connection, _SUM_EXPERIENCE, bindings))
+    runs = (_in_python(row) for row in select(connection, _LATELY + _SUM_RUNS, bindings))
+    return Experience(scored=tuple(Scored(**row) for row in scored), runs=tuple(Runs(**row) for row in runs))
+
+
+def _in_python(row: Row) -> Row:
+    return {name: restored(value) for name, value in row.items()}
 
 
 def _select_page(connection: apsw.Connection, *, bindings: Row) -> LedgerPage:

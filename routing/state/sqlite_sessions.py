@@ -15,7 +15,7 @@ import apsw
 
 from routing.errors import UnknownHandle
 from routing.state import NO_SUCH_SESSION, Turn, first_kept, new_handle
-from routing.state.database import Database, Job, Row, json_text, select, stored
+from routing.state.database import Database, Job, Row, json_text, restored, select, stored
 from routing.types import Image, Message, ToolCall
 
 
@@ -40,10 +40,17 @@ class SqliteSessions:
     def joined(self, session_id: str, caller: str, turn: Turn) -> Job[None]:
         """The `Job` that adds a turn, for the ledger's write of its route."""
         add = _insert_session if turn.begins else _append
-        return partial(add, session=self._named(session_id, caller), messages=turn.messages, most=self.max_messages)
+        job = partial(add, session=self._named(session_id, caller), messages=turn.messages, most=self.max_messages)
+        return partial(job, answered_by=turn.answered_by)
 
     async def history(self, session_id: str, caller: str) -> tuple[Message, ...]:
         return await self.database.read(partial(_select_messages, session=self._named(session_id, caller)))
+
+    async def answered_by(self, session_id: str, caller: str, *, within_seconds: float) -> str | None:
+        session = self._named(session_id, caller)
+        return await self.database.read(
+            partial(_select_model, session=session, used_after=session.now - within_seconds)
+        )
 
     async def append(self, session_id: str, caller: str, messages: Sequence[Message]) -> None:
         session = self._named(session_id, caller)
@@ -71,13 +78,16 @@ class SqliteSessions:
         return self.wall_clock() - self.ttl_seconds
 
 
-_INSERT_SESSION = "INSERT INTO sessions (session_id, caller, used_at) VALUES (:session_id, :caller, :now)"
+_INSERT_SESSION = """
+INSERT INTO sessions (session_id, caller, used_at, answered_by) VALUES (:session_id, :caller, :now, :answered_by)
+"""
 
 _FIND_SESSION = """
 SELECT 1 FROM sessions WHERE session_id = :session_id AND caller = :caller AND used_at > :used_after
 """
 
-_TOUCH_SESSION = "UPDATE sessions SET used_at = :now WHERE session_id = :session_id"
+_TOUCH_SESSION = "UPDATE sessions SET used_at = :now, answered_by = :answered_by WHERE session_id = :session_id"
+_SELECT_MODEL = "SELECT answered_by FROM sessions WHERE session_id = :session_id AND used_at >= :used_after"
 _DELETE_SESSION = "DELETE FROM sessions WHERE session_id = :session_id"
 _DELETE_EXPIRED = "DELETE FROM sessions WHERE used_at <= :used_after"
 
@@ -125,10 +135,15 @@ class _NamedSession:
 
 
 def _insert_session(
-    connection: apsw.Connection, *, session: _NamedSession, messages: Sequence[Message], most: int
+    connection: apsw.Connection,
+    *,
+    session: _NamedSession,
+    messages: Sequence[Message],
+    most: int,
+    answered_by: str | None = None,
 ) -> None:
     named = {"session_id": session.session_id, "caller": stored(session.caller), "now": session.now}
-    connection.execute(_INSERT_SESSION, named)
+    connection.execute(_INSERT_SESSION, {**named, "answered_by": stored(answered_by)})
     kept = messages[first_kept([message.role for message in messages], most) :]
     key = {"session_id": session.session_id}
     connection.executemany(_INSERT_MESSAGE, [{**key, "message": _document_of(message)} for message in kept])
@@ -139,9 +154,21 @@ def _select_messages(connection: apsw.Connection, *, session: _NamedSession) -> 
     return tuple(_message_of(json.loads(row["message"])) for row in rows)
 
 
-def _append(connection: apsw.Connection, *, session: _NamedSession, messages: Sequence[Message], most: int) -> None:
+def _select_model(connection: apsw.Connection, *, session: _NamedSession, used_after: float) -> str | None:
+    rows = select(connection, _SELECT_MODEL, {**session.found_in(connection), "used_after": used_after})
+    return restored(rows[0]["answered_by"]) if rows else None
+
+
+def _append(
+    connection: apsw.Connection,
+    *,
+    session: _NamedSession,
+    messages: Sequence[Message],
+    most: int,
+    answered_by: str | None = None,
+) -> None:
     key = session.found_in(connection)
-    connection.execute(_TOUCH_SESSION, {**key, "now": session.now})
+    connection.execute(_TOUCH_SESSION, {**key, "now": session.now, "answered_by": stored(answered_by)})
     connection.executemany(_INSERT_MESSAGE, [{**key, "message": _document_of(message)} for message in messages])
     roles = [row["role"] for row in select(connection, _SELECT_ROLES, key)]
     connection.execute(_DELETE_OLDEST, {**key, "count": first_kept(roles, most)})

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from routing.errors import UnknownHandle
 from routing.export import COLUMNS, csv_rows, json_rows
 from routing.report import Report, report_of, window_of
-from routing.state import Span, UsageSums, new_handle
+from routing.state import Experience, Span, UsageSums, new_handle
 from routing.state.migrations import MIGRATIONS
 from routing.state.sqlite import SqliteStore
 from routing.types import Attempt, ModelSelection, RouteRecord, ToolUse
@@ -349,6 +349,51 @@ async def test_a_route_that_was_not_answered_is_scored_for_the_model_that_was_ch
     await store.feedback.record(MINE, "rte_1", 0)
 
     assert [row.model_id for row in (await usage_of(store)).scores] == ["acme/small"]
+
+
+# Experience
+
+
+async def experience_of(store: SqliteStore, caller: str = MINE, since: float = NOW - 3 * HOUR) -> Experience:
+    return await store.feedback.experience(caller, half_life_seconds=DAY, since=since)
+
+
+async def test_scores_are_summed_by_kind_of_task_and_model_and_fade_by_their_half_life(
+    store: SqliteStore, clock: Clock
+) -> None:
+    hard = analysis(complexity=5)
+    await record(store, route("rte_1"), route("rte_2"), route("rte_3", analysis=hard), route("rte_4", caller=THEIRS))
+    await store.feedback.record(MINE, "rte_1", 0.5)
+    await store.feedback.record(MINE, "rte_3", 0.25)
+    await store.feedback.record(THEIRS, "rte_4", 1)
+    clock.now += DAY
+    await store.feedback.record(MINE, "rte_2", 1)
+
+    easy, tough = sorted((await experience_of(store)).scored, key=lambda one: one.complexity)
+
+    assert (easy.category, easy.complexity, easy.model_id) == ("qa_retrieval", 2, "acme/large")
+    assert (easy.weight, easy.good) == pytest.approx((1.5, 0.25 + 1))
+    assert (tough.complexity, tough.weight, tough.good) == pytest.approx((5, 0.5, 0.125))
+
+
+async def test_a_score_without_an_analysis_says_nothing_of_a_kind_of_task(store: SqliteStore) -> None:
+    await record(store, route("rte_1", analysis=None))
+    await store.feedback.record(MINE, "rte_1", 1)
+
+    assert (await experience_of(store)).scored == ()
+
+
+async def test_calls_of_the_last_hours_are_summed_by_model_with_their_means(store: SqliteStore) -> None:
+    quick, slow = attempt(latency_ms=10, first_token_ms=4), attempt(latency_ms=30, usage=usage(100, 40))
+    failed = attempt(outcome="failed", model_id="acme/broken", first_token_ms=None)
+    await record(store, route(attempts=(quick, slow, failed)), route(started_at=float(NOW - DAY), attempts=(quick,)))
+    await record(store, route(caller=THEIRS, attempts=(quick,)))
+
+    broken, large = sorted((await experience_of(store)).runs, key=lambda one: one.model_id)
+
+    assert (large.answered, large.failed, large.latency_ms, large.first_token_ms) == (2, 0, 20, 4)
+    assert large.output_tokens == 30
+    assert (broken.answered, broken.failed, broken.latency_ms, broken.output_tokens) == (0, 1, None, None)
 
 
 # Retention

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from routing.errors import UnknownHandle
-from routing.state import LedgerTotals, ModelHealth, Store, first_kept, new_handle
+from routing.state import LedgerTotals, ModelHealth, Store, Turn, first_kept, new_handle
 from routing.state.sqlite import SqliteStore
 from routing.types import Attempt, AttemptOutcome, Message, MessageRole, RouteRecord, ToolCall, ToolUse
 from tests.builders import analysis, usage
@@ -99,6 +99,8 @@ def any_value_of(hint: Any) -> st.SearchStrategy[Any]:
             return st.lists(any_value_of(item), max_size=3).map(tuple)
         case (origin, options) if origin in (Union, UnionType):
             return st.one_of([any_value_of(option) for option in options])
+        case (origin, (key, value)) if origin is Mapping:
+            return st.dictionaries(any_value_of(key), any_value_of(value), max_size=3)
         case _:
             raise NotImplementedError(hint)
 
@@ -150,6 +152,38 @@ async def test_a_route_comes_back_as_it_was_recorded_but_for_its_text(store: Sto
     assert await store.ledger.route(record.route_id, record.caller) == replace(
         record, text="", images=(), embeddings=None
     )
+
+
+async def test_a_turn_goes_into_its_session_with_its_route_and_says_who_answered(store: Store) -> None:
+    said = (Message(role="user", content="Hi."), Message(role="assistant", content="Hello."))
+    first = route(session_id=new_handle("ses"))
+    begun = await store.ledger.record(first, Turn(messages=said, begins=True, answered_by="acme/\ud800"))
+    second = replace(first, route_id=new_handle("rte"))
+    continued = await store.ledger.record(second, Turn(messages=said, begins=False, answered_by="acme/large"))
+
+    assert begun
+    assert continued
+    assert await store.sessions.history(first.session_id, MINE) == (*said, *said)
+    assert await store.sessions.answered_by(first.session_id, MINE, within_seconds=60) == "acme/large"
+    with pytest.raises(UnknownHandle):
+        await store.sessions.answered_by(first.session_id, THEIRS, within_seconds=60)
+
+
+async def test_a_route_whose_session_is_gone_is_written_without_its_turn(store: Store) -> None:
+    said = (Message(role="user", content="Hi."), Message(role="assistant", content="Hello."))
+    record = route(session_id="ses_gone")
+
+    assert not await store.ledger.record(record, Turn(messages=said, begins=False))
+
+    assert await store.ledger.route(record.route_id, MINE) == record
+
+
+async def test_who_answered_is_forgotten_after_a_while(store: Store, clock: Clock) -> None:
+    session_id = new_handle("ses")
+    await store.ledger.record(route(session_id=session_id), Turn(messages=(), begins=True, answered_by="acme/large"))
+    clock.now += 61
+
+    assert await store.sessions.answered_by(session_id, MINE, within_seconds=60) is None
 
 
 async def test_a_route_survives_a_restart(reopen: Callable[[], AbstractAsyncContextManager[Store]]) -> None:
