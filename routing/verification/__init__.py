@@ -1,0 +1,77 @@
+"""Checks that need no model: what can be found out about an answer by machine.
+
+    whole.py        it is there, it is not cut off, and it is no refusal
+    form.py         the form that was asked for: JSON by its schema, a language, a length
+    figures.py      its arithmetic, worked out again
+    sources.py      its quotations, looked up in the text that was supplied
+    code.py         its code: that it can be parsed, and the tests that were stated, as a program to be run
+    this page       which checks apply to a task, and what they found
+
+A check that does not apply says nothing: an answer that nothing was checked of is not verified. A check never guesses; where it
+cannot tell (an equation with unknowns, a quotation of something that was not supplied) it says nothing either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from routing.verification.code import parses
+from routing.verification.figures import adds_up
+from routing.verification.findings import Finding, Work
+from routing.verification.form import fits_schema, has_length, speaks_language
+from routing.verification.sources import quotes_truly
+from routing.verification.whole import answers, is_complete
+
+Check = Callable[[Work], Finding | None]
+
+CHECKS: tuple[Check, ...] = (
+    is_complete,
+    answers,
+    fits_schema,
+    parses,
+    adds_up,
+    quotes_truly,
+    speaks_language,
+    has_length,
+)
+"""In the order in which a failure is told: what is not whole need not be looked at further."""
+
+_SAYS_NOTHING_OF_QUALITY = frozenset({"complete", "answered"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What was checked, and what was found."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def failed(self) -> tuple[Finding, ...]:
+        """The checks that the answer did not pass."""
+        return tuple(finding for finding in self.findings if not finding.passed)
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether something of its content or form was checked, and all of it held."""
+        told = [finding for finding in self.findings if finding.check not in _SAYS_NOTHING_OF_QUALITY]
+        return bool(told) and not self.failed
+
+    @property
+    def request(self) -> str:
+        """What to tell the model that is to mend it."""
+        problems = "\n".join(f"- {finding.detail}" for finding in self.failed)
+        return f"Your answer did not pass these checks:\n{problems}\nGive the whole answer again, corrected."
+
+
+def verify(work: Work, checks: Sequence[Check] = CHECKS) -> Verification:
+    """Make the checks that apply; they end with the first answer that is not whole."""
+    findings: list[Finding] = []
+    for check in checks:
+        finding = check(work)
+        if finding is None:
+            continue
+        findings.append(finding)
+        if not finding.passed and finding.check in _SAYS_NOTHING_OF_QUALITY:
+            break
+    return Verification(findings=tuple(findings))
