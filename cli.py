@@ -11,12 +11,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import anyio
 import typer
@@ -50,6 +50,9 @@ from tools.readiness import findings as tools_found
 from tools.report import GroupResult, ReportResult, reported, spoken, told
 from tools.results import AnalysisResult, EstimateResult, HealthResult, ModelsResult, RouteResult
 from tools.route import MOST_INPUT_TOKENS, MOST_OUTPUT_TOKENS, MOST_TURNS, decided, estimated
+
+if TYPE_CHECKING:
+    from routing.learning.quality import QualityModel
 
 out = Console()
 err = Console(stderr=True)
@@ -486,16 +489,31 @@ def score(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="Folder of outcomes: gzip'd JSON lines of prompts and models' scores.")],
+    data: Annotated[Path, typer.Option(help="Folder of outcomes: JSON lines of prompt, scores and costs by model.")],
     into: Annotated[Path, typer.Option("--out", help="Folder for the weights and their manifest.")],
 ) -> None:
-    """Learn from outcomes which prompts need a strong model. The same data gives the same weights."""
+    """Learn from outcomes which prompts need a strong model, and test what choosing by it loses. Always the same weights."""
     from routing.learning.train import train_folder  # noqa: PLC0415 - most commands learn nothing
 
     command = f"python server.py train --data {data} --out {into}"
-    with err.status("learning; this takes about a minute"):
+    with err.status("learning; this takes a minute for every 10,000 outcomes, and two for testing what was learned"):
         model = train_folder(data, into, command=command, date=_today().isoformat())
     err.print(f"learned the abilities of {len(model.abilities)} models; the weights are in {into}", highlight=False)
+    for line in _calibration_lines(model):
+        err.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _calibration_lines(model: QualityModel) -> Iterator[str]:
+    """What was calibrated, or why nothing was."""
+    from routing.learning.quality import CALIBRATION  # noqa: PLC0415 - most commands learn nothing
+
+    calibration = model.calibration
+    if calibration is None:
+        yield f"nothing is calibrated: {model.manifest.left_out[CALIBRATION]}"
+        return
+    passed = ", ".join(f"{allowance:g} for a loss of {loss:.0%}" for loss, allowance in calibration.allowances.items())
+    yield f"allowances on {calibration.prompts} prompts at 95 % confidence: {passed or 'none passed the test'}"
+    yield f"the guard: {calibration.verdict.reason}"
 
 
 def _two_in(pair: str) -> tuple[str, str]:

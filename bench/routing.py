@@ -4,8 +4,8 @@
 
 Prints, each with its 95 % bootstrap interval over prompts: for RouteLLM's pair APGR, CPT(50) and CPT(80) beside random, prompt
 length alone and the oracle; for the nine-model set quality and cost of the learned policy beside every fixed model and the
-oracle, what the margin promises, and the guard's verdict. Splits go by prompt, spellings of one prompt together. Informs; gates
-nothing. Takes about three minutes on one core.
+oracle, what each allowance promises, and the guard's verdict. Splits go by prompt, spellings of one prompt together. Informs;
+gates nothing. Takes about three minutes on one core.
 """
 
 from __future__ import annotations
@@ -26,16 +26,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from routing.errors import TrainingError  # noqa: E402
-from routing.learning.evaluation import Figure, Floats, Panel, apgr, cpt, with_interval  # noqa: E402 - the path comes first
+from routing.learning.calibration import ALLOWANCES, MAX_LOSSES  # noqa: E402
+from routing.learning.evaluation import Figure, Floats, Panel, apgr, cpt, panel_of, with_interval  # noqa: E402 - the path comes first
 from routing.learning.outcomes import PAIR, Dataset, Outcome, read_dataset  # noqa: E402
-from routing.learning.policy import guard, safe_thrift  # noqa: E402
+from routing.learning.policy import guard, safe_allowance  # noqa: E402
 from routing.learning.train import FOLDS, SEED, fold_of, train  # noqa: E402
 
-THRIFTS = tuple(round(step / 100, 2) for step in range(61))
-MAX_LOSS = 0.02
 PARTS = ("mmlu", "gsm8k")
-ANSWER_TOKENS = 200
-CHARS_PER_TOKEN = 4
 Table = dict[str, dict[str, Figure]]
 
 
@@ -48,13 +45,13 @@ def main() -> None:
         sys.exit(f"bench/routing: {failure}")
     started = time.perf_counter()
     pair = [one for one in dataset.outcomes if set(one.scores) == set(PAIR)]
-    nine = [one for one in dataset.outcomes if one.source.startswith("ulab_llmrouter/")]
+    nine = [one for one in dataset.outcomes if one.source.startswith("ulab_llmrouter/") and one.costs]
     if not pair or not nine:
         sys.exit(f"bench/routing: {arguments.data} has no routellm_gold/ or no ulab_llmrouter/; nothing to evaluate.")
     models = sorted(nine[0].scores)
     scores, predicted = predictions(dataset, pair, nine, models)
     tables = {part: pair_table([one for one in pair if is_part(one, part)], scores, arguments.rounds) for part in PARTS}
-    panel = panel_of(nine, models, predicted, prices(arguments.data))
+    panel = panel_of(nine, models, np.array([predicted[one.prompt] for one in nine]))
     report: dict[str, object] = {
         "pair": tables,
         "nine": nine_report(panel, arguments.rounds),
@@ -84,7 +81,7 @@ def predictions(
     predicted: dict[str, Floats] = {}
     for fold in range(FOLDS):
         seen = tuple(one for one in dataset.outcomes if fold_of(one, SEED) != fold)
-        model = train(replace(dataset, outcomes=seen), command="bench/routing.py", date="")
+        model = train(replace(dataset, outcomes=seen), command="bench/routing.py", date="", calibrate=False)
         for part in PARTS:
             held = [one.prompt for one in pair if fold_of(one, SEED) == fold and is_part(one, part)]
             scores |= dict(zip(held, ranks(model.scores(held, *PAIR)), strict=True))
@@ -141,27 +138,8 @@ def paired(first: Floats, second: Floats, weak: Floats, strong: Floats) -> Calla
     return measure
 
 
-def prices(data: Path) -> dict[str, float]:
-    """Dollars per million tokens of each model of the nine-model set, input and output alike."""
-    listed = json.loads((data / "ulab_llmrouter" / "model_prices.json").read_text(encoding="utf-8"))
-    return {model: float(row["input_price"]) for model, row in listed.items()}
-
-
-def panel_of(
-    outcomes: Sequence[Outcome], models: Sequence[str], predicted: dict[str, Floats], listed: dict[str, float]
-) -> Panel:
-    """Held-out predictions beside what the models really earn and cost, in micro-dollars."""
-    tokens = np.array([len(one.prompt) / CHARS_PER_TOKEN + ANSWER_TOKENS for one in outcomes])
-    return Panel(
-        models=models,
-        predicted=np.array([predicted[one.prompt] for one in outcomes]),
-        quality=np.array([[one.scores[model] for model in models] for one in outcomes]),
-        cost=np.round(tokens[:, None] * np.array([listed[model] for model in models])).astype(np.int64),
-    )
-
-
 def nine_report(panel: Panel, rounds: int) -> dict[str, object]:
-    """Fixed models, oracle, and the policy: its thrift tested on one half of the prompts, measured on the other, both ways."""
+    """Fixed models, oracle, and the policy: allowances tested on one half of the prompts, measured on the other, both ways."""
     order = np.random.default_rng(SEED).permutation(len(panel.quality))
     halves = (order[::2], order[1::2])
     runs = [half_run(panel.part(one), panel.part(other), rounds) for one, other in (halves, halves[::-1])]
@@ -179,27 +157,28 @@ def nine_report(panel: Panel, rounds: int) -> dict[str, object]:
 
 
 def half_run(calibration: Panel, held_out: Panel, rounds: int) -> dict[str, object]:
-    """Test thrifts on one half, measure the one that passed on the other."""
-    fixed = calibration.fixed()
-    reference = max(range(len(fixed)), key=lambda place: fixed[place].quality)
-    losses = {thrift: calibration.losses(reference, thrift) for thrift in THRIFTS}
-    thrift = safe_thrift(losses, max_loss=MAX_LOSS)
-    at_no_loss = safe_thrift(losses, max_loss=0.0)
-    chosen = {name: value for name, value in (("max_loss 2 %", thrift), ("no loss", at_no_loss)) if value is not None}
+    """Test allowances on one half, measure those that passed on the other."""
+    reference = calibration.best_fixed()
+    losses = {allowance: calibration.losses(reference, allowance) for allowance in ALLOWANCES}
+    tested = {loss: safe_allowance(losses, max_loss=loss, seed=SEED) for loss in MAX_LOSSES}
     return {
         "reference": calibration.models[reference],
-        **{name: policy_row(held_out, reference, value, rounds) for name, value in chosen.items()},
+        **{
+            f"max_loss {loss:.0%}": policy_row(held_out, reference, allowance, rounds)
+            for loss, allowance in tested.items()
+            if allowance is not None
+        },
     }
 
 
-def policy_row(panel: Panel, reference: int, thrift: float, rounds: int) -> dict[str, object]:
-    """The policy at one thrift on prompts that neither the predictions nor the thrift saw."""
-    policy = panel.measured("learned", panel.thrifty(reference, thrift))
+def policy_row(panel: Panel, reference: int, allowance: float, rounds: int) -> dict[str, object]:
+    """The policy at one allowance on prompts that neither the predictions nor the allowance saw."""
+    policy = panel.measured("learned", panel.within(reference, allowance))
     quality, costs = np.array(policy.qualities), np.array(policy.costs)
     others, bill = panel.quality[:, reference], panel.cost[:, reference]
     verdict = guard(policy, panel.fixed(), seed=SEED)
     return {
-        "thrift": thrift,
+        "allowance": allowance,
         "quality": with_interval(lambda rows: float(quality[rows].mean()), len(quality), rounds=rounds),
         "against_reference": with_interval(
             lambda rows: float((quality - others)[rows].mean()), len(quality), rounds=rounds

@@ -8,7 +8,8 @@
     stand_ins.py   what teaches a pair about open prompts
     train.py       outcomes → the quality model; scores for a file of prompts
     quality.py     the quality model: score and probability of a prompt, weights in and out
-    policy.py      predictions → a choice: cheapest above a floor, with a margin that means something; the guard
+    policy.py      predictions → a choice: the best value within an allowance that means something; the guard
+    calibration.py how large the allowance may be: what choosing by predictions lost on prompts that they did not see
     evaluation.py  RouteLLM's measure, frontiers of cost and quality, bootstrap intervals
 
 Outside a training run only `quality` and `policy` are imported, and numpy with the first prediction.

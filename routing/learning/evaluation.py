@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from routing.learning.outcomes import Outcome
 from routing.learning.policy import Measured
 
 Floats = NDArray[np.float64]
@@ -99,13 +100,28 @@ class Panel:
             name=name, qualities=self.quality[rows, chosen].tolist(), costs=self.cost[rows, chosen].tolist()
         )
 
-    def thrifty(self, reference: int, thrift: float) -> NDArray[np.int64]:
-        """The choice of `routing.learning.policy.best_value` for each prompt, in units of what the reference costs."""
-        value: Floats = self.predicted - thrift * self.cost / np.maximum(self.cost[:, [reference]], 1)
-        return np.asarray(value.argmax(axis=1), np.int64)
+    def best_fixed(self) -> int:
+        """The place of the model that answers best, if it answers everything."""
+        return int(self.quality.mean(axis=0).argmax())
 
-    def losses(self, reference: int, thrift: float) -> list[float]:
+    def within(self, reference: int, allowance: float) -> NDArray[np.int64]:
+        """The choice of `routing.learning.policy.best_within` for each prompt, up to ties."""
+        own = self.cost[:, [reference]]
+        value: Floats = self.predicted - allowance * self.cost / np.maximum(own, 1)
+        return np.asarray(np.where(self.cost <= own, value, -np.inf).argmax(axis=1), np.int64)
+
+    def losses(self, reference: int, allowance: float) -> list[float]:
         """By how much each choice is worse than the reference."""
         rows = np.arange(len(self.quality))
-        lost: Floats = self.quality[:, reference] - self.quality[rows, self.thrifty(reference, thrift)]
+        lost: Floats = self.quality[:, reference] - self.quality[rows, self.within(reference, allowance)]
         return [float(loss) for loss in lost]
+
+
+def panel_of(outcomes: Sequence[Outcome], models: Sequence[str], predicted: Floats) -> Panel:
+    """What these models earned and cost on these prompts, all of which they answered at known costs, and the predictions."""
+    return Panel(
+        models=models,
+        predicted=predicted,
+        quality=np.array([[outcome.scores[model] for model in models] for outcome in outcomes]),
+        cost=np.array([[outcome.costs[model] for model in models] for outcome in outcomes], np.int64),
+    )

@@ -3,6 +3,9 @@
 A file holds JSON lines, plain or gzip'd. A row has ``prompt`` and either ``scores`` (model → 0..1) or ``weak`` and ``strong``
 (0..1; their models are ``weak_model`` and ``strong_model``, or `PAIR` where the row names none). Anything else in it is left
 alone. Rows without a text are skipped where every row of the file is so (outcomes per instance, kept for their cost).
+
+What the answers cost is in the row (``costs``: model → micro-dollars), or is estimated from a ``model_prices.json`` beside the
+file: model → ``input_price`` and ``output_price`` in dollars per million tokens.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, groupby
 from pathlib import Path
 from typing import cast
 
@@ -23,18 +27,28 @@ from routing.errors import TrainingError
 PAIR = ("mixtral-8x7b-instruct", "gpt-4-1106-preview")
 """The weak and the strong model of RouteLLM's benchmark (arXiv 2406.18665)."""
 
+PRICES_FILE = "model_prices.json"
+
 _SUFFIXES = (".jsonl", ".jsonl.gz")
+_CHARS_PER_TOKEN = 4
+_ANSWER_TOKENS = 200
+"""A cost that nobody recorded is estimated from the prompt's length and an answer of middling length, whoever gives it."""
+
 _NOT_A_LETTER = re.compile(r"\W+")
 _TEXT_KEY_CHARS = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How well each model answered one prompt: ``scores`` 0 (wrong) to 1 (right). ``source`` is ``folder/task``."""
+    """How well each model answered one prompt: ``scores`` 0 (wrong) to 1 (right). ``source`` is ``folder/task``.
+
+    ``costs`` is what the answer cost, in micro-dollars, for the models of which that is known.
+    """
 
     prompt: str
     source: str
     scores: Mapping[str, float]
+    costs: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def key(self) -> str:
@@ -51,6 +65,18 @@ class DataFile:
     name: str
     sha256: str
     rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a model costs, in dollars per million tokens: the same number as micro-dollars per token."""
+
+    input: float
+    output: float
+
+    def cost(self, prompt: str) -> int:
+        """What an answer to this prompt is estimated to cost, in micro-dollars."""
+        return round(self.input * len(prompt) / _CHARS_PER_TOKEN + self.output * _ANSWER_TOKENS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +100,54 @@ def read_dataset(place: Path) -> Dataset:
             '"prompt" and "scores", such as {"prompt": "…", "scores": {"model": 1}}.'
         )
     paths = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.name.endswith(_SUFFIXES))
-    outcomes: list[Outcome] = []
-    files: list[DataFile] = []
-    for path in paths:
-        content = path.read_bytes()
-        rows = list(_outcomes_of(path, content))
-        outcomes += rows
-        name = path.name if place.is_file() else path.relative_to(place).as_posix()
-        files.append(DataFile(name=name, sha256=hashlib.sha256(content).hexdigest(), rows=len(rows)))
+    root = place.parent if place.is_file() else place
+    read = [_read_folder(folder, list(files), root) for folder, files in groupby(paths, key=lambda path: path.parent)]
+    outcomes = tuple(chain.from_iterable(part.outcomes for part in read))
     if not outcomes:
         raise TrainingError(f"{place} holds no outcome: no .jsonl or .jsonl.gz file in it has a row with scores.")
+    return Dataset(outcomes=outcomes, files=tuple(chain.from_iterable(part.files for part in read)))
+
+
+def _read_folder(folder: Path, paths: Sequence[Path], root: Path) -> Dataset:
+    outcomes: list[Outcome] = []
+    files: list[DataFile] = []
+    prices: Mapping[str, Price] = {}
+    if (folder / PRICES_FILE).is_file():
+        content = (folder / PRICES_FILE).read_bytes()
+        prices = _prices_of(content, where=str(folder / PRICES_FILE))
+        files.append(_file(folder / PRICES_FILE, root, content, rows=0))
+    for path in paths:
+        content = path.read_bytes()
+        rows = [_priced(outcome, prices) for outcome in _outcomes_of(path, content)]
+        outcomes += rows
+        files.append(_file(path, root, content, rows=len(rows)))
     return Dataset(outcomes=tuple(outcomes), files=tuple(files))
+
+
+def _file(path: Path, root: Path, content: bytes, *, rows: int) -> DataFile:
+    return DataFile(name=path.relative_to(root).as_posix(), sha256=hashlib.sha256(content).hexdigest(), rows=rows)
+
+
+def _prices_of(content: bytes, *, where: str) -> dict[str, Price]:
+    try:
+        listed = cast("object", json.loads(content))
+    except ValueError as failure:
+        raise TrainingError(f"{where} is not JSON: {failure}.") from failure
+    if not isinstance(listed, dict):
+        raise TrainingError(f"{where} is not an object of model → prices.")
+    return {model: _price(row, f"{where}: {model}") for model, row in cast("dict[str, object]", listed).items()}
+
+
+def _price(row: object, where: str) -> Price:
+    prices = cast("dict[str, object]", row) if isinstance(row, dict) else {}
+    given, returned = (_amount(prices.get(f"{side}_price"), f"{where}: {side}_price") for side in ("input", "output"))
+    return Price(input=given, output=returned)
+
+
+def _priced(outcome: Outcome, prices: Mapping[str, Price]) -> Outcome:
+    """The outcome with an estimate of every cost that its row does not tell."""
+    estimated = {model: prices[model].cost(outcome.prompt) for model in outcome.scores if model in prices}
+    return replace(outcome, costs=estimated | dict(outcome.costs)) if estimated else outcome
 
 
 def _outcomes_of(path: Path, content: bytes) -> Iterator[Outcome]:
@@ -128,7 +191,22 @@ def outcome_of(row: Mapping[str, object], *, where: str, folder: str = "ledger")
     if not isinstance(prompt, str) or not prompt.strip():
         raise TrainingError(f'{where} has no text in "prompt".')
     task = row.get("task") or row.get("domain") or "prompts"
-    return Outcome(prompt=prompt, source=f"{folder}/{task}", scores=_scores(row, where))
+    scores, costs = _scores(row, where), _costs(row, where)
+    return Outcome(prompt=prompt, source=f"{folder}/{task}", scores=scores, costs=costs)
+
+
+def _costs(row: Mapping[str, object], where: str) -> dict[str, int]:
+    costs = row.get("costs", {})
+    if not isinstance(costs, dict):
+        raise TrainingError(f'{where}: "costs" is not an object of model → micro-dollars.')
+    given = cast("dict[str, object]", costs)
+    return {model: round(_amount(cost, f"{where}: the cost of {model}")) for model, cost in given.items()}
+
+
+def _amount(value: object, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise TrainingError(f"{what} is not a number from 0 up.")
+    return float(value)
 
 
 def _scores(row: Mapping[str, object], where: str) -> dict[str, float]:

@@ -1,11 +1,11 @@
-"""From predictions to a choice: the cheapest model above a floor, a margin that means something, and the guard.
+"""From predictions to a choice: the best value within an allowance that means something, and the guard.
 
 Everything here is a pure function of numbers. Qualities are 0 to 1, costs micro-dollars.
 
-- `cheapest_above` is selection by expected cost at a quality floor; `best_value` weighs quality against cost where there is
-  no floor.
-- `safe_thrift` turns "at most 2 % worse, with 95 % confidence" into how thrifty the choice may be: learn then
-  test (arXiv 2110.01052) along one sequence, with the finite-sample test of arXiv 2010.09686 (betting) at each step.
+- `within` and `best_within` are selection by expected cost at a quality floor: how much worse than the reference a model may
+  be depends on how much of its price it saves.
+- `safe_allowance` turns "at most 2 % worse, with 95 % confidence" into an allowance: learn then test (arXiv 2110.01052) along
+  one sequence, with the finite-sample test of arXiv 2010.09686 (betting) at each step. `Calibration` keeps what passed.
 - `guard` compares a policy with the best fixed model at equal cost on held-out outcomes, and takes the model where the policy
   was not measured to be better.
 """
@@ -65,45 +65,71 @@ class Verdict:
     reason: str
 
 
-def cheapest_above(candidates: Sequence[Candidate], floor: float, margin: float = 0.0) -> Candidate | None:
-    """The cheapest candidate whose quality, less ``margin``, clears ``floor``; ``None`` where none does.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What the policy is known to keep on prompts that its predictions did not see.
 
-    Of equally cheap ones the better is taken. An unknown price is not zero: such a candidate is never chosen.
+    ``allowances`` holds, for each loss of mean quality that passed the test at `CONFIDENCE`, the allowance that `best_within`
+    may be given for it. ``verdict`` is the guard's on the same ``prompts``, answered by ``models``.
     """
-    clear = [one for one in candidates if one.cost_microusd is not None and one.quality - margin >= floor]
-    return min(clear, key=_cheapest_first, default=None)
+
+    allowances: Mapping[float, float]
+    verdict: Verdict
+    prompts: int
+    models: tuple[str, ...]
+
+    def allowance(self, max_loss: float) -> float | None:
+        """The allowance for the largest loss of the table that is at most ``max_loss``; ``None`` where none passed."""
+        within = [loss for loss in self.allowances if loss <= max_loss]
+        return self.allowances[max(within)] if within else None
 
 
-def best_value(candidates: Sequence[Candidate], unit_microusd: int, thrift: float) -> Candidate | None:
-    """The candidate with the highest quality − ``thrift`` × cost / ``unit_microusd``; ``None`` where no price is known.
+def best_within(candidates: Sequence[Candidate], reference: Candidate, allowance: float) -> Candidate:
+    """The first of `within`: the best value, or the reference itself where none is better value."""
+    return within(candidates, reference, allowance)[0]
 
-    ``thrift`` is the quality that one unit of money must at least buy: with the reference model's cost as the unit, 0.1 pays
-    that much only for 10 points of quality. At 0 the best prediction wins, whatever it costs.
+
+def within(candidates: Sequence[Candidate], reference: Candidate, allowance: float) -> list[Candidate]:
+    """The candidates that may stand in for the reference, the best value first; the reference itself comes last.
+
+    A model that costs nothing may be worse than the reference by ``allowance`` (0 to 1), one that costs half as much by half
+    of it, one that costs the same not at all, and none may cost more. The best value is the highest quality − ``allowance`` ×
+    share of the reference's cost. An unknown price is not zero: such a candidate is never among them, and where the
+    reference's own is unknown it stands alone.
     """
+    if reference.cost_microusd is None:
+        return [reference]
+    most, unit = reference.cost_microusd, max(reference.cost_microusd, 1)
+
+    def worth(one: Candidate, cost: int) -> tuple[float, int]:
+        """The lower the better: of equal value the cheaper."""
+        return allowance * cost / unit - one.quality, cost
+
+    limit = worth(reference, most)
     priced = [(one, one.cost_microusd) for one in candidates if one.cost_microusd is not None]
-    unit = max(unit_microusd, 1)
-    valued = [(thrift * cost / unit - one.quality, cost, one.model_id, one) for one, cost in priced]
-    return min(valued)[-1] if valued else None
+    better = [(worth(one, cost), one) for one, cost in priced if cost <= most and worth(one, cost) < limit]
+    ranked = sorted(better, key=lambda row: (row[0], row[1].model_id))
+    return [*(one for _, one in ranked), reference]
 
 
-def safe_thrift(
+def safe_allowance(
     losses: Mapping[float, Sequence[float]],
     *,
     max_loss: float,
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> float | None:
-    """The largest thrift whose mean loss is below ``max_loss`` with this confidence; ``None`` where not even the smallest is.
+    """The largest allowance whose mean loss is below ``max_loss`` with this confidence; ``None`` where no allowance is.
 
-    ``losses`` holds for each thrift the quality of the reference − that of the chosen model (−1 to 1) on prompts that the
+    ``losses`` holds for each allowance the quality of the reference − that of the chosen model (−1 to 1) on prompts that the
     predictions did not see. They are tested from the smallest on, up to the first that fails, so that the confidence holds
     for the one that is returned, however many there are.
     """
     passed: float | None = None
-    for thrift in sorted(losses):
-        if loss_p_value(losses[thrift], max_loss, confidence=confidence, seed=seed) > 1 - confidence:
+    for allowance in sorted(losses):
+        if loss_p_value(losses[allowance], max_loss, confidence=confidence, seed=seed) > 1 - confidence:
             return passed
-        passed = thrift
+        passed = allowance
     return passed
 
 
@@ -169,10 +195,6 @@ def _paired(policy: Measured, rival: Measured, confidence: float, seed: int) -> 
     means = [gains[draws.integers(0, len(gains), len(gains))].mean() for _ in range(_BOOTSTRAP_ROUNDS)]
     lowest, highest = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(gains.mean()), float(lowest), float(highest)
-
-
-def _cheapest_first(candidate: Candidate) -> tuple[int, float, str]:
-    return candidate.cost_microusd or 0, -candidate.quality, candidate.model_id
 
 
 def _mean_cost(measured: Measured) -> float:

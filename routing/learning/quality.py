@@ -18,14 +18,15 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import pi, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from zipfile import BadZipFile
 
 from routing.errors import AssetError
 from routing.learning.features import features_of
+from routing.learning.policy import Calibration, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).with_name("weights")
 WEIGHTS_FILE = "quality.npz"
 MANIFEST_FILE = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 _LOWEST, _HIGHEST = 0.01, 0.99
 """No prompt is certain, whatever the arithmetic says."""
@@ -117,11 +118,16 @@ class Record:
         return chance
 
 
+CALIBRATION = "calibration"
+"""The name under which a manifest keeps what was calibrated, or why nothing was."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """Where weights come from: everything that is needed to make them again.
 
-    ``data`` is name, sha256 and number of rows of each file; ``left_out`` says of which model nothing was learned, and why.
+    ``data`` is name, sha256 and number of rows of each file; ``left_out`` says of which model nothing was learned, and why,
+    and under `CALIBRATION` why nothing was calibrated.
     """
 
     command: str
@@ -137,7 +143,8 @@ class QualityModel:
     """Predictions for prompts. Threads may share it.
 
     ``doubt`` is the standard deviation of what the predicted difficulty misses; ``tiers`` is the ability of a middling
-    model of tiers 1 to 4; ``records`` are by canonical name of the model, ``gaps`` by canonical names (weak, strong).
+    model of tiers 1 to 4; ``records`` are by canonical name of the model, ``gaps`` by canonical names (weak, strong);
+    ``calibration`` is ``None`` where there were too few outcomes with costs to test what a choice by predictions loses.
     """
 
     difficulty: Ridge
@@ -147,6 +154,7 @@ class QualityModel:
     recogniser: Recogniser
     records: Mapping[str, Record]
     gaps: Mapping[tuple[str, str], Gap]
+    calibration: Calibration | None
     manifest: Manifest
 
     @classmethod
@@ -311,6 +319,16 @@ def _document(model: QualityModel, content: bytes) -> dict[str, object]:
             {"weak": weak, "strong": strong, "familiar": gap.familiar} for (weak, strong), gap in model.gaps.items()
         ],
         "abilities": dict(model.abilities),
+        CALIBRATION: None if model.calibration is None else _calibration_facts(model.calibration),
+    }
+
+
+def _calibration_facts(calibration: Calibration) -> dict[str, object]:
+    return {
+        "allowances": {str(loss): allowance for loss, allowance in calibration.allowances.items()},
+        "verdict": asdict(calibration.verdict),
+        "prompts": calibration.prompts,
+        "models": list(calibration.models),
     }
 
 
@@ -340,6 +358,7 @@ def _parsed(document: object, content: bytes) -> QualityModel:
             for name, record in cast("dict[str, dict[str, object]]", facts["records"]).items()
         },
         gaps=dict(_parsed_gap(gap, arrays) for gap in cast("list[dict[str, object]]", facts["gaps"])),
+        calibration=_parsed_calibration(facts[CALIBRATION]),
         manifest=_parsed_manifest(facts),
     )
 
@@ -366,6 +385,20 @@ def _parsed_gap(facts: Mapping[str, object], arrays: Mapping[str, NDArray[np.gen
         open=part("open"),
         kind=Ridge.from_arrays(arrays, f"gap/{pair[0]},{pair[1]}/kind"),
         familiar=tuple(cast("list[str]", facts["familiar"])),
+    )
+
+
+def _parsed_calibration(stored: object) -> Calibration | None:
+    if stored is None:
+        return None
+    facts = cast("dict[str, object]", stored)
+    return Calibration(
+        allowances={
+            float(loss): float(allowance) for loss, allowance in cast("dict[str, float]", facts["allowances"]).items()
+        },
+        verdict=Verdict(**cast("dict[str, Any]", facts["verdict"])),
+        prompts=int(cast("int", facts["prompts"])),
+        models=tuple(cast("list[str]", facts["models"])),
     )
 
 

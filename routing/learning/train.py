@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from routing.errors import InvalidTask, TrainingError
 from routing.learning.abilities import Scale, canonical, fit_scale, sigmoid
+from routing.learning.calibration import PanelPrompts, calibrated, panel_prompts
+from routing.learning.evaluation import Panel, panel_of
 from routing.learning.features import Features, features_of
 from routing.learning.outcomes import PAIR, Dataset, Outcome, read_dataset
-from routing.learning.quality import Facts, Gap, Manifest, QualityModel, Record
+from routing.learning.quality import CALIBRATION, Facts, Gap, Manifest, QualityModel, Record
 from routing.learning.recogniser import fit_recogniser
 from routing.learning.ridge import Floats, Ridge, Settings, fit, out_of_fold
 from routing.learning.stand_ins import LEVELS, STAND_INS, gap, labelled_prompts, prompt_files, written_prompts
@@ -70,16 +72,43 @@ class _Examples:
     sources: Sequence[str]
     folds: NDArray[np.int64]
 
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome], seed: int) -> _Examples:
+        return cls(
+            outcomes=outcomes,
+            features=[features_of(outcome.prompt) for outcome in outcomes],
+            sources=_large_sources(outcomes),
+            folds=np.array([fold_of(outcome, seed) for outcome in outcomes]),
+        )
+
     def where(self, rows: Sequence[int]) -> list[Features]:
         return [self.features[row] for row in rows]
 
+    def without(self, fold: int) -> _Examples:
+        """What a model may see that is to predict this fold."""
+        rows = [int(row) for row in np.flatnonzero(self.folds != fold)]
+        return _Examples(
+            outcomes=[self.outcomes[row] for row in rows],
+            features=self.where(rows),
+            sources=[self.sources[row] for row in rows],
+            folds=self.folds[rows],
+        )
+
 
 def train(
-    dataset: Dataset, *, command: str, date: str, seed: int = SEED, labelled: Path = LABELLED_PROMPTS
+    dataset: Dataset,
+    *,
+    command: str,
+    date: str,
+    seed: int = SEED,
+    labelled: Path = LABELLED_PROMPTS,
+    calibrate: bool = True,
 ) -> QualityModel:
     """Learn from outcomes; kinds of open prompts also from the folder ``labelled``.
 
-    The same outcomes and seed give the same model, up to the rounding of the processor's arithmetic.
+    What a choice by predictions loses is tested on prompts that several models answered at known costs, unless ``calibrate``
+    is false: it takes three times as long as the rest. The same outcomes and seed give the same model, up to the rounding of
+    the processor's arithmetic.
 
     Raises:
         TrainingError: there are too few outcomes, or all are alike; the message says how many are needed.
@@ -88,34 +117,24 @@ def train(
     used = (outcome for outcome in dataset.outcomes if not outcome.source.startswith(_ANOTHER_ABILITY))
     outcomes = sorted(used, key=lambda outcome: (outcome.source, outcome.key, outcome.prompt))
     learnable, left_out = _sorted_out(outcomes)
-    examples = _Examples(
-        outcomes=outcomes,
-        features=[features_of(outcome.prompt) for outcome in outcomes],
-        sources=_large_sources(outcomes),
-        folds=np.array([fold_of(outcome, seed) for outcome in outcomes]),
-    )
+    examples = _Examples.of(outcomes, seed)
     scale = fit_scale(outcomes)
-    expected = out_of_fold(examples.features, scale.difficulties, examples.folds, DIFFICULTY)
-    doubt = round(float(np.sqrt(np.average((scale.difficulties - expected) ** 2, weights=scale.certainty))), 4)
     gaps = _gaps(examples, labelled)
     files = (*dataset.files, *(prompt_files(labelled) if gaps else ()))
-    return QualityModel(
-        difficulty=fit(examples.features, scale.difficulties, DIFFICULTY, scale.certainty),
-        doubt=doubt,
-        abilities={name: scale.abilities[name] for name in sorted(learnable)},
-        tiers=_tiers(scale),
-        recogniser=fit_recogniser(examples.features, examples.sources),
-        records=_records(examples, scale, learnable),
-        gaps=gaps,
-        manifest=Manifest(
-            command=command,
-            date=date,
-            seed=seed,
-            data=tuple(asdict(file) for file in files),
-            outcomes=len(outcomes),
-            left_out=left_out,
-        ),
+    panel = panel_prompts(outcomes, learnable)
+    if panel.lack:
+        left_out[CALIBRATION] = panel.lack
+    manifest = Manifest(
+        command=command,
+        date=date,
+        seed=seed,
+        data=tuple(asdict(file) for file in files),
+        outcomes=len(outcomes),
+        left_out=left_out,
     )
+    model = _without_gaps(examples, scale, _doubt(examples, scale), learnable, manifest)
+    tested = None if panel.lack or not calibrate else calibrated(_cross_fitted(examples, panel, model), seed=seed)
+    return replace(model, gaps=gaps, calibration=tested)
 
 
 def train_folder(data: Path, out: Path, *, command: str, date: str, seed: int = SEED) -> QualityModel:
@@ -128,6 +147,43 @@ def train_folder(data: Path, out: Path, *, command: str, date: str, seed: int = 
     model = train(read_dataset(data), command=command, date=date, seed=seed)
     model.save(out)
     return model
+
+
+def _without_gaps(
+    examples: _Examples, scale: Scale, doubt: float, learnable: Collection[str], manifest: Manifest
+) -> QualityModel:
+    """All of the model that does not belong to one pair; not calibrated."""
+    return QualityModel(
+        difficulty=fit(examples.features, scale.difficulties, DIFFICULTY, scale.certainty),
+        doubt=doubt,
+        abilities={name: scale.abilities[name] for name in sorted(learnable)},
+        tiers=_tiers(scale),
+        recogniser=fit_recogniser(examples.features, examples.sources),
+        records=_records(examples, scale, learnable),
+        gaps={},
+        calibration=None,
+        manifest=manifest,
+    )
+
+
+def _doubt(examples: _Examples, scale: Scale) -> float:
+    """The standard deviation of what the predicted difficulty misses on prompts that were not seen."""
+    expected = out_of_fold(examples.features, scale.difficulties, examples.folds, DIFFICULTY)
+    missed = np.average((scale.difficulties - expected) ** 2, weights=scale.certainty)
+    return round(float(np.sqrt(missed)), 4)
+
+
+def _cross_fitted(examples: _Examples, panel: PanelPrompts, whole: QualityModel) -> Panel:
+    """The panel with predictions by models that are made like ``whole``, but saw no prompt of the fold that they predict."""
+    outcomes = [examples.outcomes[row] for row in panel.rows]
+    folds = examples.folds[list(panel.rows)]
+    predicted = np.zeros((len(outcomes), len(panel.models)))
+    for fold in np.unique(folds):
+        seen = examples.without(int(fold))
+        model = _without_gaps(seen, fit_scale(seen.outcomes), whole.doubt, whole.abilities, whole.manifest)
+        unseen = np.flatnonzero(folds == fold)
+        predicted[unseen] = model.probabilities([outcomes[row].prompt for row in unseen], panel.models)
+    return panel_of(outcomes, panel.models, predicted)
 
 
 def fold_of(outcome: Outcome, seed: int) -> int:
@@ -162,10 +218,12 @@ def _prompt_in(line: str, number: int) -> str:
 def _sorted_out(outcomes: Sequence[Outcome]) -> tuple[set[str], dict[str, str]]:
     """The models that can be learned, and of each other one why not."""
     scores: defaultdict[str, list[float]] = defaultdict(list)
+    prompts: defaultdict[str, set[str]] = defaultdict(set)
     for outcome in outcomes:
         for model, score in outcome.scores.items():
             scores[canonical(model)].append(score)
-    reasons = {model: _too_little(given) for model, given in sorted(scores.items())}
+            prompts[canonical(model)].add(outcome.key)
+    reasons = {model: _too_little(given, len(prompts[model])) for model, given in sorted(scores.items())}
     left_out = {model: reason for model, reason in reasons.items() if reason}
     if len(left_out) == len(reasons):
         shown = "; ".join(f"{model}: {reason}" for model, reason in list(left_out.items())[:5])
@@ -185,9 +243,9 @@ def _large_sources(outcomes: Sequence[Outcome]) -> list[str]:
     ]
 
 
-def _too_little(scores: Sequence[float]) -> str | None:
-    if len(scores) < FEWEST_OUTCOMES:
-        return f"{len(scores)} outcomes, {FEWEST_OUTCOMES} are needed"
+def _too_little(scores: Sequence[float], prompts: int) -> str | None:
+    if prompts < FEWEST_OUTCOMES:
+        return f"{prompts} different prompts, {FEWEST_OUTCOMES} are needed"
     if min(scores) == max(scores):
         return f"every one of its {len(scores)} outcomes is {scores[0]:g}: one class only"
     return None
@@ -204,7 +262,7 @@ def _tiers(scale: Scale) -> tuple[float, float, float, float]:
     return (abilities[0], abilities[1], abilities[2], abilities[3])
 
 
-def _records(examples: _Examples, scale: Scale, learnable: set[str]) -> dict[str, Record]:
+def _records(examples: _Examples, scale: Scale, learnable: Collection[str]) -> dict[str, Record]:
     """The record of each of the models with most outcomes."""
     rows: defaultdict[str, list[int]] = defaultdict(list)
     scores: defaultdict[str, list[float]] = defaultdict(list)

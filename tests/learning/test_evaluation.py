@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from routing.learning.evaluation import Panel, apgr, cpt, curve, with_interval
+from routing.learning.policy import Candidate, best_within
 
 WEAK = np.array([1.0, 0.0] * 50)
 STRONG = np.ones(100)
@@ -48,16 +51,40 @@ def test_an_interval_holds_the_figure_and_narrows_with_more_prompts() -> None:
     assert many.highest - many.lowest < few.highest - few.lowest
 
 
-def test_a_panel_measures_what_the_thrifty_choice_earns_and_costs() -> None:
+def test_a_panel_measures_what_the_choice_earns_and_costs() -> None:
     panel = Panel(
         models=("cheap", "dear"),
         predicted=np.array([[0.8, 0.9], [0.2, 0.9]]),
         quality=np.array([[1.0, 1.0], [0.0, 1.0]]),
         cost=np.array([[10, 100], [10, 100]]),
     )
-    measured = panel.measured("policy", panel.thrifty(1, 0.2))
+    measured = panel.measured("policy", panel.within(1, 0.2))
 
     assert (measured.quality, measured.cost) == (1.0, 55.0)
     assert panel.losses(1, 0.2) == [0.0, 0.0]
     assert panel.losses(1, 1.0) == [0.0, 1.0]
     assert [(one.name, one.quality) for one in panel.fixed()] == [("cheap", 0.5), ("dear", 1.0)]
+    assert panel.best_fixed() == 1
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(*[st.integers(0, 100)] * 3, *[st.integers(0, 500)] * 3), min_size=1, max_size=8),
+    st.integers(0, 2),
+    st.integers(0, 100),
+)
+def test_a_panel_chooses_as_the_policy_does(rows: list[tuple[int, ...]], reference: int, percent: int) -> None:
+    predicted, cost = np.array([row[:3] for row in rows]) / 100, np.array([row[3:] for row in rows])
+    panel = Panel(models=("a", "b", "c"), predicted=predicted, quality=predicted, cost=cost)
+
+    def value(row: int, place: int) -> float:
+        return float(predicted[row, place] - percent / 100 * cost[row, place] / max(cost[row, reference], 1))
+
+    for row, place in enumerate(panel.within(reference, percent / 100)):
+        candidates = [
+            Candidate(model_id=str(each), quality=predicted[row, each], cost_microusd=int(cost[row, each]))
+            for each in range(3)
+        ]
+        chosen = best_within(candidates, candidates[reference], percent / 100)
+        assert cost[row, place] <= cost[row, reference]
+        assert value(row, place) == pytest.approx(value(row, int(chosen.model_id)))

@@ -36,6 +36,45 @@ def test_weak_and_strong_may_name_their_models() -> None:
     assert outcome_of(row, where="row").scores == {"ours": 0, "theirs": 1}
 
 
+PRICES = {"small": {"input_price": 0.1, "output_price": 0.2}, "unused": {"input_price": 1, "output_price": 1}}
+
+
+def test_a_list_of_prices_beside_the_rows_tells_what_an_answer_costs(tmp_path: Path) -> None:
+    written(tmp_path / "sums" / "rows.jsonl", GOOD | {"prompt": "x" * 4_000})
+    (tmp_path / "sums" / "model_prices.json").write_text(json.dumps(PRICES))
+    dataset = read_dataset(tmp_path)
+
+    # 1,000 tokens at 0.1 and 200 at 0.2 dollars per million; the price of the large model is not known
+    assert dataset.outcomes[0].costs == {"small": 140}
+    assert [(file.name, file.rows) for file in dataset.files] == [("sums/model_prices.json", 0), ("sums/rows.jsonl", 1)]
+    assert read_dataset(tmp_path / "sums" / "rows.jsonl").outcomes == dataset.outcomes
+
+
+def test_the_costs_of_a_row_go_before_the_list_of_prices(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", GOOD | {"costs": {"small": 7, "large": 90}})
+    (tmp_path / "model_prices.json").write_text(json.dumps(PRICES))
+
+    assert read_dataset(path).outcomes[0].costs == {"small": 7, "large": 90}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "is not an object"),
+        ('{"small": 3}', "small: input_price is not a number"),
+        ('{"small": {"input_price": 1}}', "small: output_price is not a number"),
+        ('{"small": {"input_price": -1, "output_price": 1}}', "small: input_price is not a number from 0 up"),
+    ],
+)
+def test_a_broken_list_of_prices_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    written(tmp_path / "rows.jsonl", GOOD)
+    (tmp_path / "model_prices.json").write_text(text)
+
+    with pytest.raises(TrainingError, match=rf"model_prices\.json.*{complaint}"):
+        read_dataset(tmp_path)
+
+
 def test_files_without_outcomes_or_without_texts_are_passed_over(tmp_path: Path) -> None:
     written(tmp_path / "labels.jsonl", {"prompt": "Write a poem", "label": "text_generation"})
     written(tmp_path / "costs.jsonl", {"prompt": None, "scores": {"small": 1}})
@@ -68,6 +107,9 @@ def test_a_folder_without_outcomes_is_an_error(tmp_path: Path) -> None:
         ({"prompt": "x", "scores": {"small": "1"}}, "the score of small is not a number"),
         ({"prompt": "x", "scores": {"small": True}}, "the score of small is not a number"),
         ({"prompt": "x", "scores": {"small": 7}}, "the score of small is 7: scores go from 0 to 1"),
+        (GOOD | {"costs": [1]}, '"costs" is not an object'),
+        (GOOD | {"costs": {"small": "1"}}, "the cost of small is not a number from 0 up"),
+        (GOOD | {"costs": {"small": -1}}, "the cost of small is not a number from 0 up"),
         ('{"prompt": "x", "scores": {"small": NaN}}', "the score of small is not a number"),
     ],
 )

@@ -2,13 +2,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing.learning.policy import Candidate, Measured, best_value, cheapest_above, guard, loss_p_value, safe_thrift
+from routing.learning.policy import (
+    Calibration,
+    Candidate,
+    Measured,
+    best_within,
+    guard,
+    loss_p_value,
+    safe_allowance,
+    within,
+)
 
 qualities = st.floats(min_value=0, max_value=1)
 costs = st.one_of(st.none(), st.integers(min_value=0, max_value=100_000))
@@ -19,8 +29,14 @@ candidate_lists = st.lists(st.tuples(qualities, costs), max_size=8).map(
     ]
 )
 
+references = st.tuples(qualities, st.integers(min_value=0, max_value=100_000)).map(
+    lambda row: Candidate(model_id="reference", quality=row[0], cost_microusd=row[1])
+)
+allowances = st.integers(min_value=0, max_value=100).map(lambda percent: percent / 100)
+
 STRONG = Candidate(model_id="strong", quality=0.9, cost_microusd=1_000)
 WEAK = Candidate(model_id="weak", quality=0.7, cost_microusd=100)
+MIDDLING = Candidate(model_id="middling", quality=0.8, cost_microusd=500)
 UNPRICED = Candidate(model_id="unpriced", quality=1.0, cost_microusd=None)
 
 
@@ -29,62 +45,95 @@ def price(candidate: Candidate) -> int:
     return candidate.cost_microusd
 
 
-def test_the_cheapest_model_that_clears_the_floor_is_taken() -> None:
-    assert cheapest_above([STRONG, WEAK], 0.6) == WEAK
-    assert cheapest_above([STRONG, WEAK], 0.8) == STRONG
-    assert cheapest_above([STRONG, WEAK], 0.95) is None
+@pytest.mark.parametrize(("allowance", "chosen"), [(0.0, STRONG), (0.22, STRONG), (0.23, WEAK)])
+def test_a_model_may_be_worse_by_the_allowance_times_what_it_saves(allowance: float, chosen: Candidate) -> None:
+    # the weak model is 0.2 worse and saves 0.9 of the price: 0.2 / 0.9 = 0.222
+    assert best_within([STRONG, WEAK], STRONG, allowance) == chosen
 
 
-def test_a_margin_asks_for_more_than_the_floor() -> None:
-    assert cheapest_above([STRONG, WEAK], 0.65, margin=0.1) == STRONG
+def test_of_several_that_are_within_the_allowance_the_best_value_is_taken() -> None:
+    good = replace(MIDDLING, quality=0.85)
+
+    assert best_within([WEAK, good], STRONG, 0.25) == good
+    assert best_within([WEAK, good], STRONG, 0.50) == WEAK
 
 
-def test_an_unknown_price_is_never_the_cheapest() -> None:
-    assert cheapest_above([UNPRICED, STRONG], 0.5) == STRONG
-    assert best_value([UNPRICED], 1_000, 0.1) is None
+def test_without_an_allowance_a_model_that_costs_less_is_taken_if_it_is_no_worse() -> None:
+    assert best_within([replace(WEAK, quality=0.9)], STRONG, 0.0).model_id == "weak"
+    assert best_within([replace(WEAK, quality=0.95)], STRONG, 0.0).model_id == "weak"
 
 
-def test_of_equally_cheap_models_the_better_is_taken() -> None:
-    better = replace(WEAK, model_id="better", quality=0.8)
+def test_a_model_as_good_as_the_reference_stands_in_for_it_only_if_it_costs_less() -> None:
+    equal, cheaper = replace(STRONG, model_id="equal"), replace(STRONG, model_id="cheaper", cost_microusd=999)
 
-    assert cheapest_above([WEAK, better], 0.5) == better
-    assert best_value([WEAK, better], 1_000, 0.1) == better
-
-
-def test_thrift_is_the_quality_that_the_references_price_must_buy() -> None:
-    assert best_value([STRONG, WEAK], 1_000, 0.0) == STRONG
-    assert best_value([STRONG, WEAK], 1_000, 0.22) == STRONG
-    assert best_value([STRONG, WEAK], 1_000, 0.23) == WEAK
+    assert within([equal, cheaper, STRONG, WEAK, UNPRICED], STRONG, 0.0) == [cheaper, STRONG]
 
 
-@given(candidate_lists, qualities, qualities)
-def test_lowering_the_floor_never_makes_the_choice_dearer_or_disappear(
-    candidates: list[Candidate], one: float, other: float
+def test_a_dearer_model_is_not_taken_however_good() -> None:
+    assert best_within([replace(STRONG, cost_microusd=1_001, quality=1.0)], STRONG, 0.0) == STRONG
+
+
+def test_beside_a_reference_that_costs_nothing_the_best_free_model_is_taken() -> None:
+    free, better = (replace(one, cost_microusd=0) for one in (WEAK, STRONG))
+
+    assert best_within([better, replace(UNPRICED, cost_microusd=1)], free, 0.5) == better
+
+
+@settings(deadline=None)
+@given(candidate_lists, references, allowances)
+def test_an_unknown_price_is_never_chosen(candidates: list[Candidate], reference: Candidate, allowance: float) -> None:
+    assert best_within([*candidates, UNPRICED], reference, allowance).cost_microusd is not None
+    assert best_within(candidates, replace(reference, cost_microusd=None), allowance).model_id == "reference"
+
+
+@settings(deadline=None)
+@given(candidate_lists, references, allowances)
+def test_a_choice_is_never_dearer_than_the_reference_nor_worse_by_more_than_the_allowance(
+    candidates: list[Candidate], reference: Candidate, allowance: float
 ) -> None:
-    high, low = cheapest_above(candidates, max(one, other)), cheapest_above(candidates, min(one, other))
+    chosen = best_within(candidates, reference, allowance)
 
-    if high is not None:
-        assert low is not None
-        assert price(low) <= price(high)
+    assert price(chosen) <= price(reference)
+    assert chosen.quality >= reference.quality - allowance - 1e-9
 
 
-@given(candidate_lists, candidate_lists, qualities)
-def test_adding_a_model_never_makes_the_choice_dearer_or_disappear(
-    candidates: list[Candidate], more: list[Candidate], floor: float
+@settings(deadline=None)
+@given(candidate_lists, references, allowances, allowances)
+def test_a_larger_allowance_never_chooses_a_dearer_model(
+    candidates: list[Candidate], reference: Candidate, one: float, other: float
 ) -> None:
-    few, many = cheapest_above(candidates, floor), cheapest_above([*candidates, *more], floor)
+    careful, thrifty = (best_within(candidates, reference, allowance) for allowance in sorted((one, other)))
 
-    if few is not None:
-        assert many is not None
-        assert price(many) <= price(few)
+    assert price(thrifty) <= price(careful)
 
 
-@given(candidate_lists, st.floats(min_value=0, max_value=1), st.floats(min_value=0, max_value=1))
-def test_more_thrift_never_chooses_a_dearer_model(candidates: list[Candidate], one: float, other: float) -> None:
-    lavish, thrifty = (best_value(candidates, 10_000, thrift) for thrift in (min(one, other), max(one, other)))
+@settings(deadline=None)
+@given(candidate_lists, candidate_lists, references, allowances)
+def test_another_model_takes_the_choice_only_by_being_better_value(
+    candidates: list[Candidate], more: list[Candidate], reference: Candidate, allowance: float
+) -> None:
+    renamed = [replace(one, model_id=f"another-{one.model_id}") for one in more]
+    few, many = (
+        best_within(candidates, reference, allowance),
+        best_within([*candidates, *renamed], reference, allowance),
+    )
 
-    if lavish is not None and thrifty is not None:
-        assert price(thrifty) <= price(lavish) or abs(one - other) * 10 < 1e-9
+    def value(one: Candidate) -> float:
+        return one.quality - allowance * price(one) / max(price(reference), 1)
+
+    assert many == few or many in renamed
+    assert value(many) >= value(few) - 1e-9
+
+
+@settings(deadline=None)
+@given(candidate_lists, references, allowances, st.randoms(use_true_random=False))
+def test_the_order_of_the_candidates_does_not_matter(
+    candidates: list[Candidate], reference: Candidate, allowance: float, shuffle: Random
+) -> None:
+    shuffled = list(candidates)
+    shuffle.shuffle(shuffled)
+
+    assert best_within(shuffled, reference, allowance) == best_within(candidates, reference, allowance)
 
 
 def losses(mean: float, count: int, seed: int) -> list[float]:
@@ -109,11 +158,35 @@ def test_a_handful_of_good_outcomes_proves_nothing() -> None:
     assert loss_p_value([], 0.02) == 1
 
 
-def test_the_largest_thrift_before_the_first_failure_is_kept() -> None:
+def test_the_largest_allowance_before_the_first_failure_is_kept() -> None:
     good, bad = [0.0] * 2_000, [1.0, 0.0] * 1_000
 
-    assert safe_thrift({0.0: good, 0.1: good, 0.2: bad, 0.3: good}, max_loss=0.05) == 0.1
-    assert safe_thrift({0.0: bad, 0.1: good}, max_loss=0.05) is None
+    assert safe_allowance({0.0: good, 0.1: good, 0.2: bad, 0.3: good}, max_loss=0.05) == 0.1
+    assert safe_allowance({0.0: bad, 0.1: good}, max_loss=0.05) is None
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(min_value=-1, max_value=1), max_size=40), qualities, qualities)
+def test_whoever_may_lose_more_is_never_allowed_less(values: list[float], one: float, other: float) -> None:
+    strict, lax = (loss_p_value(values, max_loss) for max_loss in sorted((one * 0.99, other * 0.99)))
+
+    assert lax <= strict + 1e-9
+
+
+def calibration(table: dict[float, float]) -> Calibration:
+    verdict = guard(measured("policy", [0.9] * 9, 5), [measured("fixed", [0.5] * 9, 5)])
+    return Calibration(allowances=table, verdict=verdict, prompts=9, models=("fixed",))
+
+
+@pytest.mark.parametrize(("max_loss", "allowance"), [(0.0, None), (0.01, 0.05), (0.019, 0.05), (0.02, 0.1), (1.0, 0.1)])
+def test_an_allowance_is_that_of_the_largest_loss_that_is_not_above_the_one_asked_for(
+    max_loss: float, allowance: float | None
+) -> None:
+    assert calibration({0.01: 0.05, 0.02: 0.1}).allowance(max_loss) == allowance
+
+
+def test_where_no_loss_passed_there_is_no_allowance() -> None:
+    assert calibration({}).allowance(1.0) is None
 
 
 def measured(name: str, values: Sequence[float], cost: float) -> Measured:
@@ -144,6 +217,7 @@ def test_only_models_that_cost_no_more_are_rivals() -> None:
     assert verdict.rival == "cheap"
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(qualities, qualities, qualities), min_size=2, max_size=60),
     st.tuples(*(st.floats(min_value=0.1, max_value=9) for _ in range(3))),

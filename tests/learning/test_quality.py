@@ -165,6 +165,15 @@ def test_a_broken_manifest_is_an_error(model: QualityModel, tmp_path: Path, text
         QualityModel.load(tmp_path)
 
 
+def test_the_weights_of_an_older_version_are_refused(model: QualityModel, tmp_path: Path) -> None:
+    model.save(tmp_path)
+    document = json.loads((tmp_path / MANIFEST_FILE).read_text())
+    (tmp_path / MANIFEST_FILE).write_text(json.dumps(document | {"format": 1}))
+
+    with pytest.raises(AssetError, match=r"has format 1, this version reads format 2.*server.py train"):
+        QualityModel.load(tmp_path)
+
+
 def test_weights_that_lack_a_part_are_an_error(model: QualityModel, tmp_path: Path) -> None:
     model.save(tmp_path)
     np.savez(tmp_path / WEIGHTS_FILE, nothing=np.zeros(1))
@@ -181,6 +190,13 @@ def test_too_few_rows_say_how_many_are_needed() -> None:
         trained(outcomes(FEWEST_OUTCOMES - 1))
 
 
+def test_spellings_of_one_prompt_are_no_rows_more() -> None:
+    rows = tuple(replace(outcomes()[place % 3], prompt=f"Tell me{' ' * place} more") for place in range(240))
+
+    with pytest.raises(TrainingError, match=f"1 different prompts, {FEWEST_OUTCOMES} are needed"):
+        trained(rows)
+
+
 def test_one_class_only_is_an_error() -> None:
     rows = tuple(replace(outcome, scores={"small": 1.0}) for outcome in outcomes())
 
@@ -195,7 +211,7 @@ def test_a_model_with_too_little_is_left_out_and_named_while_others_are_learned(
     )
     model = trained(rows)
 
-    assert model.manifest.left_out == {"rare": f"5 outcomes, {FEWEST_OUTCOMES} are needed"}
+    assert model.manifest.left_out["rare"] == f"5 different prompts, {FEWEST_OUTCOMES} are needed"
     assert model.knows("small")
     assert not model.knows("rare")
 
@@ -251,6 +267,16 @@ def test_the_shipped_weights_are_small_and_know_their_origin(shipped: QualityMod
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= MOST_BYTES
     assert files["routellm_gold/mmlu_1500.jsonl.gz"]["rows"] == 1_500
     assert all(len(str(file["sha256"])) == 64 for file in files.values())
+
+
+def test_the_shipped_weights_may_lose_two_points_and_the_guard_keeps_them(shipped: QualityModel) -> None:
+    calibration = shipped.calibration
+
+    assert calibration is not None
+    assert calibration.prompts >= 5_000
+    assert calibration.verdict.outcome == "policy"
+    assert sorted(calibration.allowances.values()) == list(calibration.allowances.values())
+    assert 0 < (calibration.allowance(0.02) or 0) < 0.3
 
 
 def test_the_shipped_abilities_are_in_a_sensible_order(shipped: QualityModel) -> None:
