@@ -129,7 +129,7 @@ class Forecasts:
         known = await self._known(task.caller)
         await self.load()
         assert self._weights is not None  # noqa: S101 - loaded above
-        models = [model for model in catalog.models.values() if model.kind == "chat" and catalog.is_configured(model)]
+        models = [model for model in catalog.models.values() if _may_be_chosen(model, catalog)]
         allowance = _allowance(self._weights.model, self._max_loss)
         learned = self._weights.model if allowance is not None else None
         by_outcomes = {model.model_id for model in models if learned is not None and learned.knows(model.model_id)}
@@ -167,6 +167,10 @@ class Forecasts:
         if len(self._callers) > _MOST_CALLERS:
             self._callers.popitem(last=False)
         return known
+
+
+def _may_be_chosen(model: Model, catalog: Catalog) -> bool:
+    return model.kind == "chat" and not model.superseded_by and catalog.is_configured(model)
 
 
 def _loaded(folder: Path) -> _Weights:

@@ -6,6 +6,7 @@ through the models that they share, which they spell differently: `canonical` is
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Scale:
     certainty: Floats
 
 
+@functools.lru_cache(maxsize=4096)
 def canonical(model: str) -> str:
     """A model's name without vendor, host, date and ``instruct``: ``openai/gpt-4o-2024-05-13`` is ``gpt-4o``."""
     name = _HOST.sub("", model.lower().strip().replace("_", "-").replace(" ", "-"))
