@@ -14,10 +14,11 @@ numpy is imported when the weights are loaded, not with this module.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import pi, sqrt
 from pathlib import Path
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from routing.learning.ridge import Ridge
 
     Floats = NDArray[np.float64]
+    Lazy = Callable[[], Floats]
 
 SHIPPED = Path(__file__).with_name("weights")
 WEIGHTS_FILE = "quality.npz"
@@ -242,14 +244,16 @@ class QualityModel:
     def _probabilities(self, features: Sequence[Features], models: Sequence[str | Facts]) -> Floats:
         import numpy as np  # noqa: PLC0415 - loaded with the weights
 
-        columns = [self._column(features, model) for model in models]
+        difficulties = functools.cache(lambda: self.difficulty.predict(features))  # the same for every model
+        likeness = functools.cache(lambda: self.recogniser.predict(features))
+        columns = [self._column(model, features, difficulties, likeness) for model in models]
         return np.array(columns).reshape(len(models), len(features)).T.clip(_LOWEST, _HIGHEST)
 
-    def _column(self, features: Sequence[Features], model: str | Facts) -> Floats:
+    def _column(self, model: str | Facts, features: Sequence[Features], difficulties: Lazy, likeness: Lazy) -> Floats:
         record = self.records.get(_canonical(_name_of(model)))
         if record is None:
-            return chance_of(self.ability(model), self.difficulty.predict(features), self.doubt)
-        return record.predict(features, self.recogniser.predict(features))
+            return chance_of(self.ability(model), difficulties(), self.doubt)
+        return record.predict(features, likeness())
 
 
 def chance_of(ability: float, difficulty: Floats, doubt: float) -> Floats:
