@@ -46,7 +46,7 @@ from tools import loop_tools
 from tools.base import Services
 from tools.fetching.addresses import Allowed
 from tools.fetching.late import LateFetcher
-from tools.readiness import can_run_code, can_search
+from tools.readiness import can_run_code, can_search, run_tests
 from tools.sandbox import Sandbox
 from tools.sandbox.backends import backends
 from tools.searching import WebSearch, engines_of
@@ -204,6 +204,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             ),
             wallet=wallet,
             forecasts=forecasts_of(settings, store.feedback),
+            run_tests=functools.partial(run_tests, sandbox),
         )
         jobs = JobRunner(router, store.jobs)
         batches = BatchRunner(router, store.jobs, store.ledger, concurrency=settings.batch_concurrency)

@@ -33,6 +33,7 @@ from routing.types import (
     Task,
     TaskAnalysis,
     Usage,
+    VerificationStep,
 )
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class OpenRoute:
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     conversation: Conversation | None = None
     embeddings: Embeddings | None = None
+    verification: tuple[VerificationStep, ...] = ()
     baseline: Model | None = None
     notices: list[str] = field(default_factory=list[str])
     record: RouteRecord | None = None
@@ -157,6 +159,7 @@ class Recorder:
             model_used=answer.model_id if answer else None,
             text=route.text,
             embeddings=route.embeddings,
+            verification=route.verification,
             finish_reason=answer.response.finish_reason if answer else None,
             usage=usage,
             cost_microusd=total_microusd(

@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from routing.errors import RegistryError
-from routing.types import CATEGORIES, Category, Complexity, CostPreference, Effort, Tier
+from routing.types import CATEGORIES, Category, CheckName, Complexity, CostPreference, Effort, Tier
 
 SCHEMA_FILE = Path(__file__).with_name("registry.schema.json")
 _SHOWN_PROBLEMS = 5
@@ -186,6 +186,7 @@ class CategoryFacts(_Row):
         description="The weakest tier that is good enough at complexity 1 to 5"
     )
     tools: tuple[str, ...] = Field(default=(), description="Tools that a model is granted in this category")
+    verify: tuple[CheckName, ...] = Field(default=(), description="Checks of its answers that need no model")
 
 
 EffortRow = tuple[Effort, Effort, Effort, Effort, Effort]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -14,6 +15,7 @@ from routing.catalog import Catalog, CatalogSource
 from routing.dispatch.engine import Dispatch, DispatchEngine
 from routing.embeddings import embeddings_of, texts_in, wanted_of
 from routing.errors import DeadlineExceeded, InvalidTask, NoEligibleModel
+from routing.escalation import Checked, Escalation, RunTests, no_tests
 from routing.forecasts import Forecasts
 from routing.recorder import OpenRoute, Recorder
 from routing.selector import Selector
@@ -69,6 +71,7 @@ class Router:
     recorder: Recorder
     wallet: Wallet = field(default_factory=Wallet)
     forecasts: Forecasts | None = None
+    run_tests: RunTests = no_tests
 
     async def route(self, task: Task, on_progress: OnProgress, route_id: str | None = None) -> RouteRecord:
         """Answer a task, under the ``route_id`` that its caller was told, or a new one.
@@ -123,10 +126,16 @@ class Router:
             on_progress=on_progress,
             purse=purse,
         )
-        route.conversation = conversation = await self.dispatcher.dispatch(request, dispatch)
+        answering = Escalation(dispatcher=self.dispatcher, run_tests=self.run_tests)
+        checked = await answering.answer(task, request, dispatch, functools.partial(self._stronger, task, dispatch))
+        route.conversation = conversation = checked.conversation
+        route.verification, notices = checked.steps, checked.notices
         if vectors := conversation.answer.response.vectors:
             route.embeddings = await anyio.to_thread.run_sync(embeddings_of, wanted_of(task), vectors)
-        route.notices += _notices_on(conversation.answer, selection, purse)
+        route.notices += [*_notices_on(conversation.answer, selection, purse, checked), *notices]
+
+    def _stronger(self, task: Task, dispatch: Dispatch, model_id: str) -> ModelSelection | None:
+        return self.selector.stronger(task, dispatch.analysis, dispatch.catalog, than=model_id)
 
     async def decide(self, task: Task) -> Decision:
         """Analyse a task and choose a model, without calling one. Raises as `route` does, up to the choice."""
@@ -214,11 +223,11 @@ def _wants_chat(task: Task, catalog: Catalog) -> bool:
     return forced is not None and catalog.find(forced).kind == "chat"
 
 
-def _notices_on(answer: Answer, selection: ModelSelection, purse: Purse | None) -> list[str]:
+def _notices_on(answer: Answer, selection: ModelSelection, purse: Purse | None, checked: Checked) -> list[str]:
     notices = list(purse.notices) if purse else []
     if purse and selection.primary_model in purse.passed_over:
         notices.append(f"{selection.primary_model} does not fit the budget; {answer.model_id} answered instead.")
-    elif answer.model_id != selection.primary_model:
+    elif answer.model_id != selection.primary_model and not checked.escalated:
         notices.append(f"{selection.primary_model} failed; {answer.model_id} answered instead.")
     if answer.response.finish_reason == "length":
         notices.append("The answer reached its token limit and is cut off. Raise max_tokens for more.")

@@ -116,12 +116,17 @@ class Constraints:
     deadline_seconds: float | None = None
 
 
+VerifyMode = Literal["auto", "none"]
+"""``auto``: by the checks that the registry gives the category; a failed one is mended, or a stronger model is asked."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What a caller hands over. ``history`` is ``None`` where the session's own history should be used.
 
     ``tools`` are those that the model may use, ``None`` the ones that fit the task. ``texts`` are for an embedding model;
-    ``prompt`` then says what is wanted of them. ``beyond_budgets`` where a person allowed it to exceed those of the settings.
+    ``prompt`` then says what is wanted of them. ``verify`` says whether the answer is checked by machine.
+    ``beyond_budgets`` where a person allowed it to exceed those of the settings.
     """
 
     prompt: str
@@ -133,6 +138,7 @@ class Task:
     images: tuple[Image, ...] = ()
     texts: tuple[str, ...] = ()
     response_schema: Mapping[str, object] | None = None
+    verify: VerifyMode = "auto"
     beyond_budgets: bool = False
     caller: str = LOCAL_CALLER
 
@@ -368,6 +374,37 @@ class Conversation:
     images: tuple[Image, ...] = ()
 
 
+CheckName = Literal["complete", "answered", "schema", "code", "tests", "arithmetic", "quotations", "language", "length"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Whether an answer passed a check; ``detail`` is what was found, in words that help to mend it."""
+
+    check: CheckName
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationStep:
+    """An answer that was checked on the way to the one that was returned, and what its calls cost.
+
+    ``cost_microusd`` is ``None`` where a price is unknown. ``returned`` is true of the answer that the caller got.
+    """
+
+    kind: Literal["answer", "repair", "escalation"]
+    model_id: str
+    findings: tuple[Finding, ...]
+    cost_microusd: int | None
+    returned: bool = False
+
+    @property
+    def failed(self) -> tuple[Finding, ...]:
+        """The checks that it did not pass."""
+        return tuple(finding for finding in self.findings if not finding.passed)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One upstream call, booked whether it answered or not.
@@ -416,6 +453,7 @@ class RouteRecord:
     tools: tuple[ToolUse, ...] = ()
     images: tuple[Image, ...] = ()
     embeddings: Embeddings | None = None
+    verification: tuple[VerificationStep, ...] = ()
     error: str | None = None
     notices: tuple[str, ...] = ()
 

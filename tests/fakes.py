@@ -21,9 +21,9 @@ def reply(text: str = "Paris.", input_tokens: int = 20, output_tokens: int = 5) 
 
 @dataclass(slots=True)
 class FakeProvider:
-    """Plays ``scripts`` by model id; a model without one answers "Paris."."""
+    """Plays ``scripts`` by model id, a list of them one after the other; a model without one answers "Paris."."""
 
-    scripts: Mapping[str, Script] = field(default_factory=dict[str, Script])
+    scripts: Mapping[str, Script | list[Script]] = field(default_factory=dict[str, Script | list[Script]])
     requests: list[tuple[str, ModelRequest]] = field(default_factory=list[tuple[str, ModelRequest]])
     cancelled: int = 0
     closed: bool = False
@@ -32,6 +32,8 @@ class FakeProvider:
     async def send(self, request: ModelRequest, target: Target, on_text: OnText) -> ModelResponse:
         self.requests.append((target.model_id, request))
         script = self.scripts.get(target.model_id, reply())
+        if isinstance(script, list):
+            script = script.pop(0)
         if isinstance(script, Exception):
             raise script
         if script is None:

@@ -10,7 +10,7 @@ from pydantic import Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field
 from routing.pricing import microusd
 from routing.router import MAX_PROMPT_CHARS
 from routing.settings import Settings, preference_of
-from routing.types import Constraints, CostPreference, Image, Message
+from routing.types import Constraints, CostPreference, Image, Message, VerifyMode
 
 Prompt = Annotated[str, Field(description="The task, complete in itself", min_length=1, max_length=MAX_PROMPT_CHARS)]
 System = Annotated[str | None, Field(description="Replaces the system prompt of the category")]
@@ -31,6 +31,7 @@ MinQuality = Annotated[
     float | None, Field(description="Least quality index (0-100)", ge=0, le=100, allow_inf_nan=False)
 ]
 Deadline = Annotated[float, Field(description="Then get_answer has the answer", gt=0, le=3600)]
+Verify = Annotated[VerifyMode, Field(description="auto: check by machine; mend or escalate what fails")]
 Detach = Annotated[bool, Field(description="Go on if the connection is lost")]
 DEADLINE_SECONDS = 50.0
 """Hosts give up at 60."""

@@ -24,6 +24,7 @@ from routing.types import (
     Role,
     RouteRecord,
     TaskAnalysis,
+    VerificationStep,
 )
 from tools.base import Result
 
@@ -143,6 +144,29 @@ class EmbeddingsResult(Result):
         )
 
 
+class StepResult(Result):
+    """An answer that was checked."""
+
+    kind: Literal["answer", "repair", "escalation"]
+    model_id: str
+    checked: list[str]
+    failed: list[str] = Field(description="What was found wrong")
+    cost_usd: float | None
+    returned: bool
+
+    @classmethod
+    def of(cls, step: VerificationStep) -> StepResult:
+        """From what was found."""
+        return cls(
+            kind=step.kind,
+            model_id=step.model_id,
+            checked=[finding.check for finding in step.findings],
+            failed=[finding.detail for finding in step.failed],
+            cost_usd=usd(step.cost_microusd),
+            returned=step.returned,
+        )
+
+
 class RouteResult(Result):
     """An answer and its bill; while it runs, and where it failed, only what is known of it."""
 
@@ -168,6 +192,7 @@ class RouteResult(Result):
         default=None, description="Of texts: vectors, or similarities by their indices"
     )
     attempts: list[AttemptResult] = Field(default=[])
+    verification: list[StepResult] = Field(default=[], description="Answers checked on the way to this one")
     notices: list[str] = Field(default=[])
 
     @classmethod
@@ -195,6 +220,7 @@ class RouteResult(Result):
             tools_called=[use.name for use in record.tools],
             embeddings=EmbeddingsResult.of(record.embeddings) if record.embeddings else None,
             attempts=[AttemptResult.of(attempt) for attempt in record.attempts],
+            verification=[StepResult.of(step) for step in record.verification],
             notices=list(record.notices),
         )
 

@@ -66,6 +66,7 @@ async def route_and_answer(
     min_quality: given.MinQuality = None,
     deadline_seconds: given.Deadline = given.DEADLINE_SECONDS,
     detach: given.Detach = False,
+    verify: given.Verify = "auto",
     response_schema: Annotated[
         dict[str, Any] | None, Field(description="JSON schema that the answer must follow")
     ] = None,
@@ -97,6 +98,7 @@ async def route_and_answer(
             min_quality=min_quality,
         ),
         response_schema=response_schema,
+        verify=verify,
     )
     counter = services.router.assembler.counter
     with errors_for_the_model():

@@ -93,6 +93,27 @@ class Selector:
             raise NoEligibleModel(_nothing_left(needs, reasons))
         return _selection(self._choose(eligible, needs), needs, reasons)
 
+    def stronger(self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, than: str) -> ModelSelection | None:
+        """The cheapest eligible model of a better tier than this one, with fallbacks; ``None`` where there is none."""
+        weak = catalog.models[than]
+        if task.constraints.force_model:
+            return None
+        needs = Requirements(
+            task=task, analysis=analysis, catalog=catalog, input_tokens=analysis.estimated_input_tokens
+        )
+        reasons = {
+            model_id: f"not stronger than {than}"
+            if model_id == than or catalog.models[model_id].tier >= weak.tier
+            else why
+            for model_id, why in _reasons(needs).items()
+        }
+        eligible = [catalog.models[model_id] for model_id, why in reasons.items() if why is None]
+        if not eligible:
+            return None
+        ranked = _ranked(eligible, replace(needs, task=_balanced(task)), weak.tier - 1)
+        reasoning = f"{ranked[0].display_name} is the cheapest that is stronger than {weak.display_name}"
+        return _selection(_Choice(ranked=ranked, reasoning=reasoning), needs, reasons)
+
     def _choose(self, eligible: Sequence[Model], needs: Requirements) -> _Choice:
         choice = self._by_matrix(eligible, needs)
         if needs.constraints.cost_preference == "best_quality" or choice.ranked[0].last_resort:
@@ -248,6 +269,10 @@ def _spread_over_providers(primary: Model, rest: Sequence[Model]) -> list[Model]
         (others if model.provider in seen else first).append(model)
         seen.add(model.provider)
     return [*first, *others]
+
+
+def _balanced(task: Task) -> Task:
+    return replace(task, constraints=replace(task.constraints, cost_preference="balanced"))
 
 
 def _thriftier(task: Task) -> Task:

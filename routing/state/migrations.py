@@ -356,6 +356,8 @@ UPDATE feedback SET complexity = (SELECT complexity FROM routes WHERE routes.rou
 ALTER TABLE sessions ADD COLUMN answered_by TEXT;
 """
 
+_VERIFICATION = "ALTER TABLE routes ADD COLUMN verification TEXT NOT NULL DEFAULT '[]'"
+
 MIGRATIONS: tuple[str, ...] = (
     _LEDGER_AND_SESSIONS,
     _TOOLS_CALLED,
@@ -365,4 +367,5 @@ MIGRATIONS: tuple[str, ...] = (
     _BUDGETS,
     _JOBS,
     _EXPERIENCE,
+    _VERIFICATION,
 )

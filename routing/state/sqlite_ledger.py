@@ -19,7 +19,17 @@ from routing.errors import UnknownHandle
 from routing.state import NO_SUCH_ROUTE, LedgerTotals, ModelHealth, Turn
 from routing.state.database import Database, Job, Row, json_text, restored, select, stored, tried
 from routing.state.sqlite_sessions import SqliteSessions
-from routing.types import Attempt, ModelSelection, Rejection, RouteRecord, TaskAnalysis, ToolUse, Usage
+from routing.types import (
+    Attempt,
+    Finding,
+    ModelSelection,
+    Rejection,
+    RouteRecord,
+    TaskAnalysis,
+    ToolUse,
+    Usage,
+    VerificationStep,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +63,10 @@ class SqliteLedger:
 _INSERT_ROUTE = """
 INSERT INTO routes (route_id, caller, session_id, started_at, latency_ms, outcome, prompt_sha256, model_used, finish_reason,
   cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, tools_microusd, analysis,
-  selection)
+  selection, verification)
 VALUES (:route_id, :caller, :session_id, :started_at, :latency_ms, :outcome, :prompt_sha256, :model_used, :finish_reason,
   :cost_microusd, :baseline_model, :baseline_cost_microusd, :error, :usage, :notices, :tools, :tools_microusd,
-  :analysis, :selection)
+  :analysis, :selection, :verification)
 """
 
 _INSERT_ATTEMPT = """
@@ -74,7 +84,8 @@ VALUES (:caller, :name, :started_at, :latency_ms, :is_error, :cost_microusd)
 
 _ROUTE_COLUMNS = """
 SELECT route_id, caller, session_id, started_at, latency_ms, outcome, prompt_sha256, model_used, finish_reason,
-  cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, analysis, selection
+  cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, analysis, selection,
+  verification
 FROM routes
 """
 
@@ -112,7 +123,7 @@ FROM routes JOIN attempts USING (route_id) WHERE routes.caller = :caller AND rou
 ORDER BY attempts.model_id, attempts.started_at, routes.id, attempts.position
 """
 
-_DOCUMENTS = ("usage", "notices", "tools", "analysis", "selection")
+_DOCUMENTS = ("usage", "notices", "tools", "analysis", "selection", "verification")
 _USAGE_COLUMNS = tuple(part.name for part in fields(Usage))
 _ROUTE_SCALARS = tuple(
     part.name
@@ -214,9 +225,15 @@ def _route_of(connection: apsw.Connection, row: Row) -> RouteRecord:
         usage=Usage(**documents["usage"]),
         notices=tuple(documents["notices"]),
         tools=tuple(ToolUse(**use) for use in documents["tools"]),
+        verification=tuple(_step_of(step) for step in documents["verification"]),
         analysis=_analysis_of(documents["analysis"]) if documents["analysis"] else None,
         selection=_selection_of(documents["selection"]) if documents["selection"] else None,
     )
+
+
+def _step_of(document: Row) -> VerificationStep:
+    findings: Row = {"findings": tuple(Finding(**finding) for finding in document["findings"])}
+    return VerificationStep(**{**document, **findings})
 
 
 def _attempt_of(row: Row) -> Attempt:

@@ -13,31 +13,32 @@ cannot tell (an equation with unknowns, a quotation of something that was not su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from routing.types import CheckName, Finding
 from routing.verification.code import parses
 from routing.verification.figures import adds_up
-from routing.verification.findings import Finding, Work
 from routing.verification.form import fits_schema, has_length, speaks_language
 from routing.verification.sources import quotes_truly
 from routing.verification.whole import answers, is_complete
+from routing.verification.work import Work
 
 Check = Callable[[Work], Finding | None]
 
-CHECKS: tuple[Check, ...] = (
-    is_complete,
-    answers,
-    fits_schema,
-    parses,
-    adds_up,
-    quotes_truly,
-    speaks_language,
-    has_length,
-)
+CHECKS: Mapping[CheckName, Check] = {
+    "complete": is_complete,
+    "answered": answers,
+    "schema": fits_schema,
+    "code": parses,
+    "arithmetic": adds_up,
+    "quotations": quotes_truly,
+    "language": speaks_language,
+    "length": has_length,
+}
 """In the order in which a failure is told: what is not whole need not be looked at further."""
 
-_SAYS_NOTHING_OF_QUALITY = frozenset({"complete", "answered"})
+_SAYS_NOTHING_OF_QUALITY: frozenset[CheckName] = frozenset({"complete", "answered"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +65,11 @@ class Verification:
         return f"Your answer did not pass these checks:\n{problems}\nGive the whole answer again, corrected."
 
 
-def verify(work: Work, checks: Sequence[Check] = CHECKS) -> Verification:
-    """Make the checks that apply; they end with the first answer that is not whole."""
+def verify(work: Work, names: Collection[CheckName] = tuple(CHECKS)) -> Verification:
+    """Make those of the named checks that apply, ``complete`` and ``answered`` always; what is not whole ends them."""
     findings: list[Finding] = []
-    for check in checks:
-        finding = check(work)
+    for name, check in CHECKS.items():
+        finding = check(work) if name in names or name in _SAYS_NOTHING_OF_QUALITY else None
         if finding is None:
             continue
         findings.append(finding)

@@ -7,7 +7,8 @@ import json
 import re
 import warnings
 
-from routing.verification.findings import Finding, Work
+from routing.types import Finding
+from routing.verification.work import Work
 
 _FENCED = re.compile(
     r"^[ \t]*```[ \t]*(?P<language>[\w+#.-]*)[^\n]*\n(?P<code>.*?)^[ \t]*```", re.DOTALL | re.MULTILINE

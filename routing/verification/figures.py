@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 
-from routing.verification.findings import Finding, Work
+from routing.types import Finding
+from routing.verification.work import Work
 
 _MOST_EQUATIONS = 200
 _LONGEST_SIDE = 120

@@ -9,7 +9,8 @@ from typing import Any
 
 from routing.analyzer.language import language_of
 from routing.analyzer.wording import fold
-from routing.verification.findings import Finding, Work
+from routing.types import Finding
+from routing.verification.work import Work
 
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n\s*```\s*\Z", re.DOTALL)
 

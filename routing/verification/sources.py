@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from routing.verification.findings import Finding, Work
+from routing.types import Finding
+from routing.verification.work import Work
 
 _FEWEST_WORDS = 4
 """A shorter quotation may be a word that is talked about, as may one of under 25 characters."""

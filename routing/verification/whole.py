@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from routing.verification.findings import Finding, Work
+from routing.types import Finding
+from routing.verification.work import Work
 
 _REFUSAL_CHARS = 400
 """A refusal is short; a long answer that begins with an apology goes on to say something."""

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routing.types import Finding
 from routing.verification import Verification, verify
 from routing.verification.code import program_of
-from routing.verification.findings import Finding, Work
+from routing.verification.work import Work
 
 SCHEMA = {
     "type": "object",

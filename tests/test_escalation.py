@@ -1,0 +1,236 @@
+"""Answers that fail a check are mended, or a stronger model is asked; and nothing that was there is lost by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from routing.dispatch.engine import Dispatch, DispatchEngine
+from routing.dispatch.providers import ProviderPool
+from routing.dispatch.retry import RetryPolicy
+from routing.dispatch.tool_loop import NoTools, ToolLoop
+from routing.errors import AllModelsFailed, ProviderUnavailable
+from routing.escalation import Checked, Escalation
+from routing.selector import Selector
+from routing.tokens import TokenCounter
+from routing.types import Attempt, Finding, ModelResponse, Task
+from tests.builders import CATEGORY, CATEGORY_NAMES, analysis, catalog, model
+from tests.builders import request as request_of
+from tests.fakes import FakeProvider, Heard, Script, reply
+
+pytestmark = pytest.mark.anyio
+
+CHEAP = model("acme/cheap", tier=4, prices={"input": 1, "output": 2})
+STRONG = model("acme/strong", tier=2, prices={"input": 10, "output": 20})
+BEST = model("acme/best", tier=1, prices={"input": 30, "output": 60})
+CHECKS = ("schema", "arithmetic", "code", "tests")
+ROWS = catalog(CHEAP, STRONG, BEST, categories={key: {**CATEGORY, "verify": CHECKS} for key in CATEGORY_NAMES})
+WRONG, RIGHT = reply("12 * 7 = 86"), reply("12 * 7 = 84")
+UNCHECKED = reply("Eighty-four.")
+DOWN = ProviderUnavailable("server error (503): busy", provider="acme", model_id="acme/strong")
+CHEAP_CALL, STRONG_CALL = 20 * 1 + 5 * 2, 20 * 10 + 5 * 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """An escalation over scripted models, what it booked, and what it ran."""
+
+    provider: FakeProvider
+    booked: list[Attempt] = field(default_factory=list[Attempt])
+    heard: Heard = field(default_factory=Heard)
+    programs: list[str] = field(default_factory=list[str])
+    finding: Finding | None = None
+
+    async def run_tests(self, program: str) -> Finding | None:
+        self.programs.append(program)
+        return self.finding
+
+    async def answer(self, tmp_path: Path, task: Task, forced: str | None = None) -> Checked:
+        counter = TokenCounter(tmp_path / "vocabularies")
+        pool = ProviderPool(cast("Any", None), cast("Any", None), self.provider.connect)
+        engine = DispatchEngine(
+            providers=pool,
+            counter=counter,
+            tool_loop=ToolLoop(toolbox=NoTools()),
+            policy=RetryPolicy(most_retries=0),
+        )
+        found = analysis(complexity=1)
+        wish = replace(task.constraints, force_model=forced)
+        task = replace(task, constraints=wish)
+        selector = Selector()
+        dispatch = Dispatch(
+            catalog=ROWS,
+            selection=replace(selector.select(task, found, ROWS), fallback_models=()),
+            analysis=found,
+            book=self.booked.append,
+            on_progress=self.heard,
+        )
+
+        def stronger(than: str) -> Any:
+            choice = selector.stronger(task, found, ROWS, than=than)
+            return choice and replace(choice, fallback_models=())
+
+        escalation = Escalation(dispatcher=engine, run_tests=self.run_tests)
+        return await escalation.answer(task, request_of(task.prompt), dispatch, stronger)
+
+
+def bench(finding: Finding | None = None, **scripts: Script | list[Script]) -> Bench:
+    return Bench(provider=FakeProvider({f"acme/{name}": one for name, one in scripts.items()}), finding=finding)
+
+
+def text_of(checked: Checked) -> str:
+    return checked.conversation.answer.response.text
+
+
+SUM = Task(prompt="What is 12 * 7?")
+
+
+async def test_an_answer_that_passes_is_returned_as_it_is(tmp_path: Path) -> None:
+    it = bench(cheap=RIGHT)
+
+    checked = await it.answer(tmp_path, SUM)
+
+    [step] = checked.steps
+    assert (step.kind, step.model_id, step.cost_microusd, step.returned) == ("answer", "acme/cheap", CHEAP_CALL, True)
+    assert [finding.check for finding in step.findings] == ["complete", "answered", "arithmetic"]
+    assert not checked.notices
+
+
+async def test_a_failed_answer_is_mended_by_its_own_model_which_is_told_what_is_wrong(tmp_path: Path) -> None:
+    it = bench(cheap=[WRONG, RIGHT])
+
+    checked = await it.answer(tmp_path, SUM)
+
+    assert text_of(checked) == "12 * 7 = 84"
+    assert [(step.kind, step.returned) for step in checked.steps] == [("answer", False), ("repair", True)]
+    assert "12 * 7 = 86" in it.provider.requests[1][1].messages[-1].content
+    assert it.provider.requests[1][1].messages[-2].content == "12 * 7 = 86"
+    assert "this is its repair" in checked.notices[0]
+    assert len(it.booked) == 2
+
+
+async def test_where_mending_fails_the_cheapest_stronger_model_is_asked_afresh(tmp_path: Path) -> None:
+    it = bench(cheap=[WRONG, WRONG], strong=RIGHT)
+
+    checked = await it.answer(tmp_path, SUM)
+
+    assert text_of(checked) == "12 * 7 = 84"
+    assert [step.model_id for step in checked.steps] == ["acme/cheap", "acme/cheap", "acme/strong"]
+    assert checked.escalated
+    assert [step.cost_microusd for step in checked.steps] == [CHEAP_CALL, CHEAP_CALL, STRONG_CALL]
+    assert sum(step.cost_microusd or 0 for step in checked.steps) == sum(one.cost_microusd or 0 for one in it.booked)
+    assert it.provider.requests[2][1].messages == it.provider.requests[0][1].messages
+
+
+async def test_where_nobody_passes_the_first_answer_stands_and_the_caller_is_told(tmp_path: Path) -> None:
+    it = bench(cheap=[WRONG, WRONG], strong=WRONG)
+
+    checked = await it.answer(tmp_path, SUM)
+
+    assert [step.returned for step in checked.steps] == [True, False, False]
+    assert any(notice.startswith("Not passed: this does not add up") for notice in checked.notices)
+
+
+async def test_what_cannot_be_checked_is_neither_verified_nor_escalated(tmp_path: Path) -> None:
+    it = bench(cheap=UNCHECKED)
+
+    checked = await it.answer(tmp_path, SUM)
+
+    [step] = checked.steps
+    assert {finding.check for finding in step.findings} == {"complete", "answered"}
+    assert len(it.booked) == 1
+
+
+async def test_nothing_is_checked_where_the_caller_wants_none(tmp_path: Path) -> None:
+    checked = await bench(cheap=WRONG).answer(tmp_path, replace(SUM, verify="none"))
+
+    assert text_of(checked) == "12 * 7 = 86"
+    assert not checked.steps
+
+
+async def test_a_refusal_goes_to_a_stronger_model_without_a_second_try(tmp_path: Path) -> None:
+    it = bench(cheap=reply("I'm sorry, but I can't help with that."), strong=UNCHECKED)
+
+    checked = await it.answer(tmp_path, SUM)
+
+    assert [step.kind for step in checked.steps] == ["answer", "escalation"]
+    assert text_of(checked) == "Eighty-four."
+
+
+async def test_an_answer_cut_at_its_limit_is_left_to_the_caller(tmp_path: Path) -> None:
+    cut = ModelResponse(text="Once upon", finish_reason="length", usage=None)
+    it = bench(cheap=cut)
+
+    checked = await it.answer(tmp_path, SUM)
+
+    assert len(checked.steps) == 1
+    assert not checked.notices
+
+
+async def test_a_forced_model_may_mend_its_answer_and_is_never_replaced(tmp_path: Path) -> None:
+    it = bench(cheap=[WRONG, WRONG])
+
+    checked = await it.answer(tmp_path, SUM, forced="acme/cheap")
+
+    assert [step.kind for step in checked.steps] == ["answer", "repair"]
+
+
+async def test_a_stronger_model_that_fails_does_not_take_the_answer_away(tmp_path: Path) -> None:
+    it = bench(cheap=[WRONG, WRONG], strong=DOWN)
+
+    checked = await it.answer(tmp_path, SUM)
+
+    assert text_of(checked) == "12 * 7 = 86"
+    assert any("was not possible" in notice for notice in checked.notices)
+    assert [one.outcome for one in it.booked] == ["answered", "answered", "failed"]
+
+
+async def test_the_first_answer_failing_is_the_tasks_own_failure(tmp_path: Path) -> None:
+    with pytest.raises(AllModelsFailed):
+        await bench(cheap=DOWN).answer(tmp_path, SUM)
+
+
+async def test_a_repair_that_hangs_leaves_time_to_hand_over_the_first_answer(tmp_path: Path) -> None:
+    it = bench(cheap=[WRONG, None], strong=WRONG)
+
+    with anyio.move_on_after(0.4) as deadline:
+        checked = await it.answer(tmp_path, SUM)
+
+    assert not deadline.cancelled_caught
+    assert text_of(checked) == "12 * 7 = 86"
+    assert any("did not finish in time" in notice for notice in checked.notices)
+
+
+# Code
+
+CODE = reply("```python\ndef double(x):\n    return 2 * x\n```")
+DOUBLE = Task(prompt="Write double.\nassert double(2) == 4")
+
+
+async def test_the_tests_that_a_task_states_are_run_on_its_code(tmp_path: Path) -> None:
+    it = bench(cheap=CODE, finding=Finding(check="tests", passed=True, detail="the stated tests pass"))
+
+    checked = await it.answer(tmp_path, DOUBLE)
+
+    assert "assert double(2) == 4" in it.programs[0]
+    assert [finding.check for finding in checked.steps[0].findings][-1] == "tests"
+
+
+async def test_code_that_fails_its_tests_is_sent_back_with_what_failed(tmp_path: Path) -> None:
+    it = bench(cheap=[CODE, CODE], strong=CODE)
+    it.finding = Finding(check="tests", passed=False, detail="the stated tests fail: AssertionError")
+
+    checked = await it.answer(tmp_path, DOUBLE)
+
+    assert "AssertionError" in it.provider.requests[1][1].messages[-1].content
+    assert [step.kind for step in checked.steps] == ["answer", "repair", "escalation"]
+
+
+async def test_without_a_sandbox_tests_say_nothing(tmp_path: Path) -> None:
+    checked = await bench(cheap=CODE).answer(tmp_path, DOUBLE)
+
+    assert [finding.check for finding in checked.steps[0].findings] == ["complete", "answered", "code"]
