@@ -71,7 +71,9 @@ class _Known:
     """A caller's experience, by what it is asked for."""
 
     read_at: float
-    scores: Mapping[tuple[str, str], Mapping[int, tuple[float, float]]] = field(default_factory=dict)
+    scores: Mapping[tuple[str, str], Mapping[int, tuple[float, float]]] = field(
+        default_factory=dict[tuple[str, str], Mapping[int, tuple[float, float]]]
+    )
     runs: Mapping[str, Runs] = field(default_factory=dict[str, Runs])
 
     @classmethod

@@ -197,10 +197,9 @@ async def test_the_first_answer_failing_is_the_tasks_own_failure(tmp_path: Path)
 async def test_a_repair_that_hangs_leaves_time_to_hand_over_the_first_answer(tmp_path: Path) -> None:
     it = bench(cheap=[WRONG, None], strong=WRONG)
 
-    with anyio.move_on_after(0.4) as deadline:
+    with anyio.fail_after(0.4):
         checked = await it.answer(tmp_path, SUM)
 
-    assert not deadline.cancelled_caught
     assert text_of(checked) == "12 * 7 = 86"
     assert any("did not finish in time" in notice for notice in checked.notices)
 

@@ -7,9 +7,8 @@ its right. An equation with a letter in it, a date or a version is none of it.
 from __future__ import annotations
 
 import ast
-import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 
@@ -29,12 +28,6 @@ _RIGHT = re.compile(
 _A_NUMBER_TWICE = re.compile(r"\d[\d.,]*\s+[\d.]")
 _AS_PYTHON = str.maketrans({"\u00d7": "*", "\u00b7": "*", "\u00f7": "/", "\u2212": "-", "\u20ac": "$", "\u00a3": "$"})
 _ONLY_DIGITS = str.maketrans("", "", "$,")
-_OPERATORS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
 
 
 def adds_up(work: Work) -> Finding | None:
@@ -102,10 +95,22 @@ def _value(node: ast.expr) -> Fraction:
         return Fraction(str(node.value))
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_value(node.operand)
-    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        return _OPERATORS[type(node.op)](_value(node.left), _value(node.right))
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
-        base, power = _value(node.left), _value(node.right)
-        if power.denominator == 1 and abs(power) <= _HIGHEST_POWER and abs(base) <= _HIGHEST_BASE:
-            return base ** int(power)
-    raise ValueError("not plain arithmetic")
+    if not isinstance(node, ast.BinOp):
+        raise ValueError("not plain arithmetic")  # noqa: TRY004 - it is the text that is wrong
+    return _applied(node.op, _value(node.left), _value(node.right))
+
+
+def _applied(sign: ast.operator, left: Fraction, right: Fraction) -> Fraction:
+    match sign:
+        case ast.Add():
+            return left + right
+        case ast.Sub():
+            return left - right
+        case ast.Mult():
+            return left * right
+        case ast.Div():
+            return left / right
+        case ast.Pow() if right.denominator == 1 and abs(right) <= _HIGHEST_POWER and abs(left) <= _HIGHEST_BASE:
+            return left ** int(right)
+        case _:
+            raise ValueError("not plain arithmetic")
