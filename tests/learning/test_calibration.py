@@ -136,10 +136,10 @@ def test_models_without_predictions_are_no_part_of_the_panel() -> None:
 
 
 def test_the_allowance_grows_with_the_loss_that_is_accepted() -> None:
-    # the small model is 3 points worse and saves 0.9 of the price: it is taken from an allowance of 0.1 / 0.9 on
-    calibration = calibrated(panel((0.5, 0.1, 0.6), (0.57, 0.1, 0.6), 2_000), seed=1)
+    # the small model is predicted 9.8 points worse, and is 3: from an allowance of 0.1 on it is taken
+    calibration = calibrated(panel((0.502, 0.1, 0.6), (0.57, 0.1, 0.6), 2_000), seed=1)
 
-    assert calibration.allowances == {0.01: 0.11, 0.02: 0.11, 0.05: max(ALLOWANCES)}
+    assert calibration.allowances == {0.01: 0.095, 0.02: 0.095, 0.05: max(ALLOWANCES)}
     assert set(calibration.allowances) <= set(MAX_LOSSES)
 
 
