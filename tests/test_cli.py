@@ -262,6 +262,31 @@ def test_what_cannot_be_scored_ends_with_one_line_that_says_why(
     assert "Traceback" not in result.stderr
 
 
+def test_models_that_the_registry_does_not_have_are_learned_and_scored_by_their_outcomes(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    rows = [
+        {
+            "prompt": f"Tell me about {('birds', 'engines')[place % 2]}, part {place}",
+            "scores": {"gone/a": place % 2, "gone/b": 1},
+        }
+        for place in range(240)
+    ]
+    rows[0]["scores"] = {"gone/a": 0, "gone/b": 0}
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    trained = terminal.run("train", "--data", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out"))
+    lines = '{"prompt": "Tell me about birds"}\n{"prompt": "Tell me about engines"}'
+    pair = ("--pair", "gone/a,gone/b", "--jsonl", "-", "--weights", str(tmp_path / "out"))
+    birds, engines = (
+        json.loads(line)["score"] for line in terminal.run("score", *pair, stdin=lines).stdout.splitlines()
+    )
+
+    assert (
+        "nothing is calibrated: 0 prompts were answered by the same 3 models or more at known costs" in trained.stderr
+    )
+    assert birds > engines + 0.2
+
+
 def test_training_on_a_folder_without_data_says_so(terminal: Terminal, tmp_path: Path) -> None:
     result = terminal.run("train", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "out"))
 

@@ -20,11 +20,11 @@ from routing.learning.policy import Calibration, guard, safe_allowance
 MAX_LOSSES = (0.0, 0.01, 0.02, 0.05)
 """The losses of mean quality for which an allowance is looked for."""
 
-ALLOWANCES = tuple(step / 100 for step in range(21))
-"""The sequence that is tested, from the most careful on.
+ALLOWANCES = tuple(step / 200 for step in range(41))
+"""The sequence that is tested, from the most careful on: half a point to a fifth.
 
-It ends where a panel says nothing any more: on one whose cheapest models are fair, any larger allowance passes too, and
-would let a registry with a free and hopeless model send everything there.
+It ends where a panel says nothing any more: on one whose cheap models are fair, any larger allowance passes too, and would
+let a registry with a free and hopeless model send too much there.
 """
 
 FEWEST_PROMPTS = 300

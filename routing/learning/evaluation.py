@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing.learning.outcomes import Outcome
-from routing.learning.policy import Measured
+from routing.learning.policy import FULL_PRICE, Measured
 
 Floats = NDArray[np.float64]
 
@@ -107,8 +107,9 @@ class Panel:
     def within(self, reference: int, allowance: float) -> NDArray[np.int64]:
         """The choice of `routing.learning.policy.best_within` for each prompt, up to ties."""
         own = self.cost[:, [reference]]
-        value: Floats = self.predicted - allowance * self.cost / np.maximum(own, 1)
-        return np.asarray(np.where(self.cost <= own, value, -np.inf).argmax(axis=1), np.int64)
+        clear = (self.predicted >= self.predicted[:, [reference]] - allowance) & (self.cost <= own)
+        value: Floats = self.predicted - FULL_PRICE * self.cost / np.maximum(own, 1)
+        return np.asarray(np.where(clear, value, -np.inf).argmax(axis=1), np.int64)
 
     def losses(self, reference: int, allowance: float) -> list[float]:
         """By how much each choice is worse than the reference."""

@@ -2,8 +2,8 @@
 
 Everything here is a pure function of numbers. Qualities are 0 to 1, costs micro-dollars.
 
-- `within` and `best_within` are selection by expected cost at a quality floor: how much worse than the reference a model may
-  be depends on how much of its price it saves.
+- `within` and `best_within` are selection by expected cost at a quality floor, which lies by an allowance below what is
+  predicted of a reference.
 - `safe_allowance` turns "at most 2 % worse, with 95 % confidence" into an allowance: learn then test (arXiv 2110.01052) along
   one sequence, with the finite-sample test of arXiv 2010.09686 (betting) at each step. `Calibration` keeps what passed.
 - `guard` compares a policy with the best fixed model at equal cost on held-out outcomes, and takes the model where the policy
@@ -19,6 +19,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 CONFIDENCE = 0.95
+FULL_PRICE = 0.2
+"""The quality that the whole of the reference's cost must buy: of two models above the floor, one that costs half as much as
+the reference is taken before a free one only if it is better by a tenth."""
+
 _BOOTSTRAP_ROUNDS = 1_000
 _LARGEST_BET = 0.75
 """Of what could be lost at once: the test's power hardly depends on it, its validity not at all."""
@@ -85,31 +89,30 @@ class Calibration:
 
 
 def best_within(candidates: Sequence[Candidate], reference: Candidate, allowance: float) -> Candidate:
-    """The first of `within`: the best value, or the reference itself where none is better value."""
+    """The first of `within`: the best value, which may be the reference itself."""
     return within(candidates, reference, allowance)[0]
 
 
 def within(candidates: Sequence[Candidate], reference: Candidate, allowance: float) -> list[Candidate]:
-    """The candidates that may stand in for the reference, the best value first; the reference itself comes last.
+    """The reference and all that may stand in for it, the best value first.
 
-    A model that costs nothing may be worse than the reference by ``allowance`` (0 to 1), one that costs half as much by half
-    of it, one that costs the same not at all, and none may cost more. The best value is the highest quality − ``allowance`` ×
-    share of the reference's cost. An unknown price is not zero: such a candidate is never among them, and where the
-    reference's own is unknown it stands alone.
+    The floor is the reference's quality, less ``allowance`` (0 to 1). Who clears it and costs no more than the reference may
+    stand in for it. The best value is the highest quality, less `FULL_PRICE` × share of the reference's cost; of equals the
+    cheaper, and the reference before others. An unknown price is not zero: such a candidate is never among them, and where
+    the reference's own is unknown it stands alone.
     """
     if reference.cost_microusd is None:
         return [reference]
     most, unit = reference.cost_microusd, max(reference.cost_microusd, 1)
+    floor = reference.quality - allowance
+    others = ((one, one.cost_microusd) for one in candidates if one.model_id != reference.model_id)
+    clear = [(one, cost) for one, cost in others if cost is not None and cost <= most and one.quality >= floor]
 
-    def worth(one: Candidate, cost: int) -> tuple[float, int]:
-        """The lower the better: of equal value the cheaper."""
-        return allowance * cost / unit - one.quality, cost
+    def rank(row: tuple[Candidate, int]) -> tuple[float, int, bool, str]:
+        one, cost = row
+        return FULL_PRICE * cost / unit - one.quality, cost, one is not reference, one.model_id
 
-    limit = worth(reference, most)
-    priced = [(one, one.cost_microusd) for one in candidates if one.cost_microusd is not None]
-    better = [(worth(one, cost), one) for one, cost in priced if cost <= most and worth(one, cost) < limit]
-    ranked = sorted(better, key=lambda row: (row[0], row[1].model_id))
-    return [*(one for _, one in ranked), reference]
+    return [one for one, _ in sorted([(reference, most), *clear], key=rank)]
 
 
 def safe_allowance(

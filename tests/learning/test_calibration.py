@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,13 @@ from routing.learning.evaluation import Panel
 from routing.learning.outcomes import Dataset, Outcome
 from routing.learning.policy import loss_p_value
 from routing.learning.quality import CALIBRATION, QualityModel
-from routing.learning.train import train
+from routing.learning.train import FOLDS, SEED, fold_of, train
 
 MODELS = ("small", "other", "large")
 COSTS: dict[str, int] = {"small": 10, "other": 20, "large": 100}
 
 
-def outcomes(count: int) -> tuple[Outcome, ...]:
+def outcomes(number: int) -> tuple[Outcome, ...]:
     """The small model knows birds, the other one engines, and the large one both; nobody knows one riddle in ten."""
     return tuple(
         Outcome(
@@ -27,7 +28,7 @@ def outcomes(count: int) -> tuple[Outcome, ...]:
             scores={"small": float(place % 2), "other": float(not place % 2), "large": float(place % 10 != 3)},
             costs=COSTS,
         )
-        for place in range(count)
+        for place in range(number)
     )
 
 
@@ -35,13 +36,13 @@ def trained(rows: Sequence[Outcome]) -> QualityModel:
     return train(Dataset(outcomes=tuple(rows), files=()), command="test", date="2026-11-21")
 
 
-def panel(predicted: Sequence[float], quality: Sequence[float], count: int) -> Panel:
-    """``count`` prompts on which every model is the same, and costs what it costs in `COSTS`."""
+def panel(predicted: Sequence[float], quality: Sequence[float], prompts: int) -> Panel:
+    """``prompts`` prompts on which every model is the same, and costs what it costs in `COSTS`."""
     return Panel(
         models=MODELS,
-        predicted=np.tile(predicted, (count, 1)),
-        quality=np.tile(quality, (count, 1)),
-        cost=np.tile(list(COSTS.values()), (count, 1)),
+        predicted=np.tile(predicted, (prompts, 1)),
+        quality=np.tile(quality, (prompts, 1)),
+        cost=np.tile(list(COSTS.values()), (prompts, 1)),
     )
 
 
@@ -82,15 +83,32 @@ def test_where_too_little_is_known_nothing_is_calibrated_and_the_manifest_says_w
     assert f"{FEWEST_PROMPTS} are needed" in again.manifest.left_out[CALIBRATION]
 
 
+def families() -> list[Outcome]:
+    """Eighty subjects of five prompts each, those of one subject in one fold; a coin says which cheap model knows a subject."""
+    coin = np.random.default_rng(5).random(80) < 0.5
+    subjects = [f"{first}{second}" * 3 for first in "abcdefgh" for second in "qrstuvwxyz"]
+    rows: list[Outcome] = []
+    for place, (subject, heads) in enumerate(zip(subjects, coin, strict=True)):
+        of_subject = (
+            Outcome(
+                prompt=f"Tell me about {subject}, part {part}",
+                source="ledger/coins",
+                scores={"small": float(heads), "other": float(not heads), "large": float(part % 2)},
+                costs=COSTS,
+            )
+            for part in count()
+        )
+        rows += islice((one for one in of_subject if fold_of(one, SEED) == place % FOLDS), 5)
+    return rows
+
+
 def test_predictions_are_tested_on_prompts_that_they_did_not_see() -> None:
-    # answers by the throw of a coin: predictions that had seen them would look far better than any fixed model
-    draws = np.random.default_rng(5)
-    rows = [replace(row, scores={name: float(draws.random() < 0.5) for name in MODELS}) for row in outcomes(400)]
-    calibration = trained(rows).calibration
+    # whoever has seen a subject knows its coin, and would be right every time
+    calibration = trained(families()).calibration
 
     assert calibration is not None
-    assert calibration.verdict.gain < 0.1
-    assert calibration.allowance(0.0) is None
+    assert calibration.allowances == {}
+    assert calibration.verdict.outcome == "fixed"
 
 
 def test_the_panel_is_the_largest_set_of_prompts_with_models_in_common() -> None:
@@ -118,10 +136,10 @@ def test_models_without_predictions_are_no_part_of_the_panel() -> None:
 
 
 def test_the_allowance_grows_with_the_loss_that_is_accepted() -> None:
-    # the small model is 3 points worse and saves 0.9 of the price: it is taken from an allowance of 0.1 / 0.9 on
-    calibration = calibrated(panel((0.5, 0.1, 0.6), (0.57, 0.1, 0.6), 2_000), seed=1)
+    # the small model is predicted 9.8 points worse, and is 3: from an allowance of 0.1 on it is taken
+    calibration = calibrated(panel((0.502, 0.1, 0.6), (0.57, 0.1, 0.6), 2_000), seed=1)
 
-    assert calibration.allowances == {0.01: 0.11, 0.02: 0.11, 0.05: max(ALLOWANCES)}
+    assert calibration.allowances == {0.01: 0.095, 0.02: 0.095, 0.05: max(ALLOWANCES)}
     assert set(calibration.allowances) <= set(MAX_LOSSES)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing.learning.evaluation import Panel, apgr, cpt, curve, with_interval
-from routing.learning.policy import Candidate, best_within
+from routing.learning.policy import FULL_PRICE, Candidate, best_within
 
 WEAK = np.array([1.0, 0.0] * 50)
 STRONG = np.ones(100)
@@ -54,15 +54,15 @@ def test_an_interval_holds_the_figure_and_narrows_with_more_prompts() -> None:
 def test_a_panel_measures_what_the_choice_earns_and_costs() -> None:
     panel = Panel(
         models=("cheap", "dear"),
-        predicted=np.array([[0.8, 0.9], [0.2, 0.9]]),
+        predicted=np.array([[0.8, 0.9], [0.75, 0.9]]),
         quality=np.array([[1.0, 1.0], [0.0, 1.0]]),
         cost=np.array([[10, 100], [10, 100]]),
     )
-    measured = panel.measured("policy", panel.within(1, 0.2))
+    measured = panel.measured("policy", panel.within(1, 0.12))
 
     assert (measured.quality, measured.cost) == (1.0, 55.0)
-    assert panel.losses(1, 0.2) == [0.0, 0.0]
-    assert panel.losses(1, 1.0) == [0.0, 1.0]
+    assert panel.losses(1, 0.12) == [0.0, 0.0]
+    assert panel.losses(1, 0.2) == [0.0, 1.0]
     assert [(one.name, one.quality) for one in panel.fixed()] == [("cheap", 0.5), ("dear", 1.0)]
     assert panel.best_fixed() == 1
 
@@ -78,7 +78,7 @@ def test_a_panel_chooses_as_the_policy_does(rows: list[tuple[int, ...]], referen
     panel = Panel(models=("a", "b", "c"), predicted=predicted, quality=predicted, cost=cost)
 
     def value(row: int, place: int) -> float:
-        return float(predicted[row, place] - percent / 100 * cost[row, place] / max(cost[row, reference], 1))
+        return float(predicted[row, place] - FULL_PRICE * cost[row, place] / max(cost[row, reference], 1))
 
     for row, place in enumerate(panel.within(reference, percent / 100)):
         candidates = [

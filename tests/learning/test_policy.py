@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing.learning.policy import (
+    FULL_PRICE,
     Calibration,
     Candidate,
     Measured,
@@ -45,28 +46,34 @@ def price(candidate: Candidate) -> int:
     return candidate.cost_microusd
 
 
-@pytest.mark.parametrize(("allowance", "chosen"), [(0.0, STRONG), (0.22, STRONG), (0.23, WEAK)])
-def test_a_model_may_be_worse_by_the_allowance_times_what_it_saves(allowance: float, chosen: Candidate) -> None:
-    # the weak model is 0.2 worse and saves 0.9 of the price: 0.2 / 0.9 = 0.222
-    assert best_within([STRONG, WEAK], STRONG, allowance) == chosen
+@pytest.mark.parametrize(
+    ("allowance", "chosen"), [(0.0, "strong"), (0.08, "strong"), (0.1, "middling"), (1.0, "middling")]
+)
+def test_a_cheaper_model_stands_in_for_the_reference_from_its_allowance_on(allowance: float, chosen: str) -> None:
+    cheap = replace(WEAK, quality=0.7, cost_microusd=0)
+    middling = replace(MIDDLING, quality=0.81)
+
+    assert best_within([STRONG, cheap, middling], STRONG, allowance).model_id == chosen
 
 
-def test_of_several_that_are_within_the_allowance_the_best_value_is_taken() -> None:
-    good = replace(MIDDLING, quality=0.85)
+def test_what_saves_less_than_its_quality_is_worth_is_not_taken() -> None:
+    # for nothing at all a model may be worse by what the full price must buy, and no more
+    assert best_within([replace(WEAK, quality=0.69, cost_microusd=0)], STRONG, 1.0) == STRONG
+    assert best_within([replace(WEAK, quality=0.71, cost_microusd=0)], STRONG, 1.0).model_id == "weak"
 
-    assert best_within([WEAK, good], STRONG, 0.25) == good
-    assert best_within([WEAK, good], STRONG, 0.50) == WEAK
 
+def test_of_several_above_the_floor_the_best_value_is_taken() -> None:
+    # the middling model costs 0.4 of the reference's price more than the cheap one: 0.08 of quality at 0.2 for all of it
+    cheap = replace(WEAK, quality=0.74)
 
-def test_without_an_allowance_a_model_that_costs_less_is_taken_if_it_is_no_worse() -> None:
-    assert best_within([replace(WEAK, quality=0.9)], STRONG, 0.0).model_id == "weak"
-    assert best_within([replace(WEAK, quality=0.95)], STRONG, 0.0).model_id == "weak"
+    assert best_within([cheap, replace(MIDDLING, quality=0.83)], STRONG, 0.2).model_id == "middling"
+    assert best_within([cheap, replace(MIDDLING, quality=0.81)], STRONG, 0.2).model_id == "weak"
 
 
 def test_a_model_as_good_as_the_reference_stands_in_for_it_only_if_it_costs_less() -> None:
     equal, cheaper = replace(STRONG, model_id="equal"), replace(STRONG, model_id="cheaper", cost_microusd=999)
 
-    assert within([equal, cheaper, STRONG, WEAK, UNPRICED], STRONG, 0.0) == [cheaper, STRONG]
+    assert within([equal, cheaper, STRONG, WEAK, UNPRICED], STRONG, 0.0) == [cheaper, STRONG, equal]
 
 
 def test_a_dearer_model_is_not_taken_however_good() -> None:
@@ -119,7 +126,7 @@ def test_another_model_takes_the_choice_only_by_being_better_value(
     )
 
     def value(one: Candidate) -> float:
-        return one.quality - allowance * price(one) / max(price(reference), 1)
+        return one.quality - FULL_PRICE * price(one) / max(price(reference), 1)
 
     assert many == few or many in renamed
     assert value(many) >= value(few) - 1e-9
