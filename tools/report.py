@@ -58,7 +58,7 @@ Score = Annotated[
     float,
     BeforeValidator(_score_of),
     Field(ge=0, le=1, allow_inf_nan=False, description="0-1, good, bad"),
-    WithJsonSchema({}),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]}),
 ]
 
 
