@@ -371,10 +371,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """The last answer of a model, the tools that it called on the way there, and the pictures that they made."""
+    """The last answer of a model, and the pictures that its tools made on the way there."""
 
     answer: Answer
-    tools: tuple[ToolUse, ...] = ()
     images: tuple[Image, ...] = ()
 
 
