@@ -380,8 +380,10 @@ async def test_calls_at_once_never_spend_more_than_there_is_and_the_ledger_agree
 
 @dataclass(slots=True)
 class Searching(FakeProvider):
-    """Searches twice, then answers; or fails, or hangs, as its script for "the end" says."""
+    """Searches twice, then answers; or fails with ``error``, or hangs where it ``hangs``."""
 
+    error: Exception | None = None
+    hangs: bool = False
     rounds: int = 0
     hanging: anyio.Event = field(default_factory=anyio.Event)
 
@@ -389,15 +391,17 @@ class Searching(FakeProvider):
         self.requests.append((target.model_id, request))
         self.rounds += 1
         if self.rounds > 2:
-            at_last = self.scripts.get("the end", reply(input_tokens=100, output_tokens=100))
-            if isinstance(at_last, Exception):
-                raise at_last
-            if at_last is not None:
-                return at_last
-            self.hanging.set()
-            await self._hang(on_text)
+            return await self._end(on_text)
         call = ToolCall(id=str(self.rounds), name="web_search", arguments="{}")
         return replace(reply("", 100, 100), finish_reason="tool_call", tool_calls=(call,))
+
+    async def _end(self, on_text: OnText) -> ModelResponse:
+        if self.error is not None:
+            raise self.error
+        if self.hangs:
+            self.hanging.set()
+            return await self._hang(on_text)
+        return reply(input_tokens=100, output_tokens=100)
 
 
 @dataclass(slots=True)
@@ -444,7 +448,7 @@ async def test_each_tool_round_and_each_paid_search_is_paid_from_the_budget(tmp_
 @pytest.mark.anyio
 async def test_the_searches_of_a_failed_route_are_in_its_record_with_what_they_cost(tmp_path: Path) -> None:
     refused = ProviderRejected("no", provider="acme", model_id="acme/cheap")
-    async with searching(tmp_path, Searching({"the end": refused}), hour_microusd=100_000) as (it, _):
+    async with searching(tmp_path, Searching(error=refused), hour_microusd=100_000) as (it, _):
         with pytest.raises(AllModelsFailed):
             await it.ask(tools=("web_search",))
         record, booked = await it.booked(), await figures(it, hour(1))
@@ -457,7 +461,7 @@ async def test_the_searches_of_a_failed_route_are_in_its_record_with_what_they_c
 
 @pytest.mark.anyio
 async def test_the_searches_of_a_cancelled_route_are_in_its_record_with_what_they_cost(tmp_path: Path) -> None:
-    provider = Searching({"the end": None})
+    provider = Searching(hangs=True)
     async with searching(tmp_path, provider, hour_microusd=100_000) as (it, _):
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: it.ask(tools=("web_search",)))

@@ -65,6 +65,5 @@ class _Diet:
         if len(values) != 1 or len(choices) != 2:  # noqa: PLR2004 - X, and null
             return node
         beside = {key: part for key, part in node.items() if key not in ("anyOf", "default")}
-        if not self.nullable:
-            return {**values[0], **beside}
-        return {"anyOf": [{"type": values[0]["type"]}, {"type": "null"}], **beside}
+        either = {"type": [values[0]["type"], "null"]} if self.nullable else {}
+        return {**values[0], **beside, **either}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ def target(transport: str, env: dict[str, str]) -> Generator[list[str]]:
 
 
 @pytest.mark.parametrize("transport", ["stdio", "streamable-http", "sse"])
-def test_the_inspector_lists_and_calls_tools_in_both_eras_and_has_nothing_to_report(
+def test_the_inspector_lists_and_calls_tools_in_both_eras_and_finds_no_error(
     inspector: Program, tmp_path: Path, transport: str
 ) -> None:
     own_files = {"MCP_CATALOG_PATH": str(tmp_path / "catalog.json"), "MCP_CLIENT_CONFIG_PATH": str(tmp_path / "client")}
@@ -53,6 +54,7 @@ def test_the_inspector_lists_and_calls_tools_in_both_eras_and_has_nothing_to_rep
             called, _ = asked(*chosen, *call)
 
             assert "route_and_answer" in [tool["name"] for tool in listed["tools"]]
-            assert "Warning:" not in report
+            assert "0 errors" in report
+            assert set(re.findall(r"^  Path: (\w+)", report, re.MULTILINE)) == {"outputSchema"}  # docs/adr/0019
             assert called["structuredContent"]["task_analysis"]["category"] == "qa_retrieval"
-            print(f"{transport}, {era}: {len(listed['tools'])} tools without a warning, one called")  # noqa: T201 - the count
+            print(f"{transport}, {era}: {len(listed['tools'])} tools without an error, one called")  # noqa: T201 - the count
