@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.conformance import npm
 from tests.conformance.npm import Program
-from tests.test_transports import environment, serving
+from tests.test_transports import SERVER, environment, serving
 from tests.upstream import Upstream
 
 pytestmark = pytest.mark.conformance
@@ -46,10 +48,24 @@ def conformance() -> Program:
     return npm.conformance()
 
 
-@pytest.fixture
-def env(tmp_path: Path) -> Generator[dict[str, str]]:
+@contextmanager
+def quiet_server(home: Path, program: Sequence[str]) -> Generator[int]:
     with Upstream() as upstream:
-        yield {**environment(tmp_path, upstream), "POINTSMAN_LOG_LEVEL": "CRITICAL"}
+        env = {**environment(home, upstream), "POINTSMAN_LOG_LEVEL": "CRITICAL"}
+        with serving("streamable-http", env, program) as port:
+            yield port
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Generator[int]:
+    with quiet_server(tmp_path_factory.mktemp("product"), (SERVER,)) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def fixture_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[int]:
+    with quiet_server(tmp_path_factory.mktemp("fixture_server"), FIXTURE_SERVER) as port:
+        yield port
 
 
 def ran(conformance: Program, port: int, revision: str, results: Path) -> subprocess.CompletedProcess[str]:
@@ -57,6 +73,7 @@ def ran(conformance: Program, port: int, revision: str, results: Path) -> subpro
     return conformance.run("server", "--url", url, "--requirements", revision, "-o", str(results))
 
 
+@cache
 def scored(conformance: Program, revision: str) -> set[str]:
     """The scenarios that a server of a revision must pass."""
     listed = conformance.run("list", "--requirements", revision).stdout
@@ -76,10 +93,9 @@ def failures_in(results: Path) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_every_scored_scenario_passes_against_the_fixture_server(
-    conformance: Program, env: dict[str, str], tmp_path: Path, revision: str
+    conformance: Program, fixture_server: int, tmp_path: Path, revision: str
 ) -> None:
-    with serving("streamable-http", env, FIXTURE_SERVER) as port:
-        result = ran(conformance, port, revision, tmp_path / "results")
+    result = ran(conformance, fixture_server, revision, tmp_path / "results")
 
     wanted, failures = scored(conformance, revision), failures_in(tmp_path / "results")
     passed = {name for name in wanted if failures.get(name) == set()}
@@ -91,10 +107,9 @@ def test_every_scored_scenario_passes_against_the_fixture_server(
 
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_every_scored_scenario_that_needs_no_fixture_passes_against_the_product(
-    conformance: Program, env: dict[str, str], tmp_path: Path, revision: str
+    conformance: Program, product: int, tmp_path: Path, revision: str
 ) -> None:
-    with serving("streamable-http", env) as port:
-        result = ran(conformance, port, revision, tmp_path / "results")
+    result = ran(conformance, product, revision, tmp_path / "results")
 
     wanted = {name for name in scored(conformance, revision) if not name.startswith(tuple(NEEDS_A_FIXTURE))}
     failures = failures_in(tmp_path / "results")
