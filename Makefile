@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/sh
 
-.PHONY: demo test check lint types format pull bench lock wheel mcpb clean
+.PHONY: demo test check conformance lint types format pull bench lock wheel mcpb clean
 
 demo: .venv/ready
 	@$(BIN)/python server.py pull
@@ -14,6 +14,10 @@ test: .venv/ready-dev
 	$(BIN)/python -m pytest
 
 check: lint types test
+
+# The protocol's own scenarios, the MCP Inspector and mcpb, which npm brings; where it cannot, each says so and is skipped.
+conformance: .venv/ready-dev
+	$(BIN)/python -m pytest -m conformance tests/conformance -q -rsP
 
 lint: .venv/ready-dev
 	$(BIN)/ruff format --check

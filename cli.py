@@ -146,7 +146,7 @@ def classify(
 
     async def classified(services: Services, _: OnProgress) -> Any:
         task = Task(prompt=prompt, constraints=constraints_of(services.settings, cost_preference=cost))
-        return decided(await services.router.decide(task))
+        return decided(task, await services.router.decide(task), services)
 
     result = _with_services(classified, quiet=as_json)
     if as_json:
@@ -163,6 +163,8 @@ def classify(
         ("because", selection.reasoning),
         ("then", ", ".join(selection.fallback_models) or "nothing"),
         ("expected cost", _dollars(selection.estimated_cost_usd)),
+        ("delegate", "yes" if result.delegate else "no"),
+        ("because", result.delegate_reason),
     )
 
 

@@ -29,6 +29,7 @@ from routing.types import (
     ModelSelection,
     Progress,
     Task,
+    ToolUse,
     VerificationStep,
 )
 from routing.verification import Verification, verify
@@ -144,15 +145,20 @@ class Escalation:
 
     async def _tried(self, course: _Course, kind: StepKind, request: ModelRequest, selection: ModelSelection) -> _Tried:
         attempts: list[Attempt] = []
+        used: list[ToolUse] = []
 
         def book(attempt: Attempt) -> None:
             attempts.append(attempt)
             course.dispatch.book(attempt)
 
-        dispatch = replace(course.dispatch, selection=selection, book=book)
+        def book_tool(use: ToolUse) -> None:
+            used.append(use)
+            course.dispatch.book_tool(use)
+
+        dispatch = replace(course.dispatch, selection=selection, book=book, book_tool=book_tool)
         conversation = await self.dispatcher.dispatch(request, dispatch)
         verification = await self._verified(course, conversation)
-        costs = [*(one.cost_microusd for one in attempts), *(use.cost_microusd for use in conversation.tools)]
+        costs = [*(one.cost_microusd for one in attempts), *(use.cost_microusd for use in used)]
         step = VerificationStep(
             kind=kind,
             model_id=conversation.answer.model_id,

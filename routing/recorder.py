@@ -32,6 +32,7 @@ from routing.types import (
     RouteRecord,
     Task,
     TaskAnalysis,
+    ToolUse,
     Usage,
     VerificationStep,
 )
@@ -56,6 +57,7 @@ class OpenRoute:
     analysis: TaskAnalysis | None = None
     selection: ModelSelection | None = None
     attempts: list[Attempt] = field(default_factory=list[Attempt])
+    tools: list[ToolUse] = field(default_factory=list[ToolUse])
     conversation: Conversation | None = None
     embeddings: Embeddings | None = None
     verification: tuple[VerificationStep, ...] = ()
@@ -73,6 +75,10 @@ class OpenRoute:
     def book(self, attempt: Attempt) -> None:
         """Take note of an upstream call."""
         self.attempts.append(attempt)
+
+    def book_tool(self, use: ToolUse) -> None:
+        """Take note of a tool's run."""
+        self.tools.append(use)
 
 
 Tell = Callable[[RouteRecord], None]
@@ -144,7 +150,6 @@ class Recorder:
     def _record(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> RouteRecord:
         usage = sum((attempt.usage for attempt in route.attempts), start=NO_USAGE)
         answer = route.conversation.answer if route.conversation else None
-        tools = route.conversation.tools if route.conversation else ()
         return RouteRecord(
             route_id=route.route_id,
             caller=route.task.caller,
@@ -163,13 +168,13 @@ class Recorder:
             finish_reason=answer.response.finish_reason if answer else None,
             usage=usage,
             cost_microusd=total_microusd(
-                [*(attempt.cost_microusd for attempt in route.attempts), *(use.cost_microusd for use in tools)]
+                [*(attempt.cost_microusd for attempt in route.attempts), *(use.cost_microusd for use in route.tools)]
             ),
             baseline_model=route.baseline.model_id if route.baseline and answer else None,
             baseline_cost_microusd=cost_microusd(_plain(answer.usage), route.baseline.prices)
             if route.baseline and answer
             else None,
-            tools=tools,
+            tools=tuple(route.tools),
             images=route.conversation.images if route.conversation else (),
             error=error,
             notices=tuple(dict.fromkeys(route.notices)),

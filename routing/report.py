@@ -18,7 +18,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from typing import Final, Literal, TypeVar, get_args
 
-from routing.pricing import PriceRow
+from routing.pricing import PriceList
 from routing.state import AttemptSums, LatencyCount, RouteSums, ScoreSums, Span, SpanSums, TrackRecord, UsageSums
 from routing.types import Usage
 
@@ -161,7 +161,7 @@ class Host:
     """The model that delegates, by its prices, and the tokens of our tools' schemas that it reads."""
 
     model_id: str
-    prices: PriceRow
+    prices: PriceList
     schema_tokens: int
 
 
@@ -439,11 +439,21 @@ def _moved(tier: int, measure: Literal["answered", "good"], now: _Success, once:
 # ── The whole loop ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _whole_loop(totals: Figures, host: Host) -> WholeLoop | None:
-    """``None`` where the price of the host's model is unknown. Schemas count with every task, as if no cache held them."""
+def host_microusd(host: Host, *, tasks: int, task_tokens: int, answer_tokens: int) -> int | None:
+    """What a host spends on delegating: it reads our schemas and the answers, and writes the tasks down.
+
+    Schemas count with every task, as if no cache held them. ``None`` where the price of the host's model is unknown.
+    """
     if host.prices.input is None or host.prices.output is None:
         return None
-    read = host.schema_tokens * totals.routes + totals.answer_tokens
-    cost = read * host.prices.input + totals.task_tokens * host.prices.output
-    spent = int(cost.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    read = host.schema_tokens * tasks + answer_tokens
+    cost = read * host.prices.input + task_tokens * host.prices.output
+    return int(cost.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def _whole_loop(totals: Figures, host: Host) -> WholeLoop | None:
+    """``None`` where the price of the host's model is unknown."""
+    spent = host_microusd(host, tasks=totals.routes, task_tokens=totals.task_tokens, answer_tokens=totals.answer_tokens)
+    if spent is None:
+        return None
     return WholeLoop(host_model=host.model_id, host_microusd=spent, saved_microusd=totals.saved_microusd - spent)

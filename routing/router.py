@@ -123,6 +123,7 @@ class Router:
             selection=selection,
             analysis=analysis,
             book=route.book,
+            book_tool=route.book_tool,
             on_progress=on_progress,
             purse=purse,
         )

@@ -79,6 +79,7 @@ class Key:
     REASONING_LEVEL: Final = "gen_ai.request.reasoning.level"
     OUTPUT_TYPE: Final = "gen_ai.output.type"
     CONVERSATION: Final = "gen_ai.conversation.id"
+    ANSWERED_BY: Final = "gen_ai.response.model"
     FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
     FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
     DIMENSIONS: Final = "gen_ai.embeddings.dimension.count"
@@ -484,6 +485,8 @@ def _answered(attempt: Attempt, response: ModelResponse | None) -> Attributes:
         facts[Key.COST] = attempt.cost_microusd
     if response is None:
         return facts
+    if response.api_model_id:
+        facts[Key.ANSWERED_BY] = response.api_model_id
     counted = {} if attempt.usage.estimated else _tokens_of(attempt.usage)
     if response.vectors:
         return {**facts, **counted, Key.DIMENSIONS: len(response.vectors[0])}

@@ -306,7 +306,10 @@ class Headroom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelResponse:
-    """What a model answered. ``usage`` is ``None`` where the provider reported none; ``vectors`` are those of the texts."""
+    """What a model answered. ``usage`` is ``None`` where the provider reported none; ``vectors`` are those of the texts.
+
+    ``api_model_id`` is the model as the answer itself names it, which may be a dated version of the one that was asked.
+    """
 
     text: str
     finish_reason: FinishReason
@@ -315,6 +318,7 @@ class ModelResponse:
     vectors: tuple[Vector, ...] = field(default=(), repr=False)
     native: NativeTurn | None = None
     headroom: Headroom | None = None
+    api_model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,10 +371,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """The last answer of a model, the tools that it called on the way there, and the pictures that they made."""
+    """The last answer of a model, and the pictures that its tools made on the way there."""
 
     answer: Answer
-    tools: tuple[ToolUse, ...] = ()
     images: tuple[Image, ...] = ()
 
 

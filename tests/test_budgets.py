@@ -24,7 +24,7 @@ from routing.budgets import (
     quote_of,
     worst_microusd,
 )
-from routing.errors import BudgetExceeded, ProviderUnavailable
+from routing.errors import AllModelsFailed, BudgetExceeded, ProviderRejected, ProviderUnavailable
 from routing.estimate import estimates
 from routing.pricing import cost_microusd
 from routing.registry import Model, Prices
@@ -380,17 +380,28 @@ async def test_calls_at_once_never_spend_more_than_there_is_and_the_ledger_agree
 
 @dataclass(slots=True)
 class Searching(FakeProvider):
-    """Searches twice, then answers."""
+    """Searches twice, then answers; or fails with ``error``, or hangs where it ``hangs``."""
 
+    error: Exception | None = None
+    hangs: bool = False
     rounds: int = 0
+    hanging: anyio.Event = field(default_factory=anyio.Event)
 
     async def send(self, request: ModelRequest, target: Target, on_text: OnText) -> ModelResponse:
         self.requests.append((target.model_id, request))
         self.rounds += 1
         if self.rounds > 2:
-            return reply(input_tokens=100, output_tokens=100)
+            return await self._end(on_text)
         call = ToolCall(id=str(self.rounds), name="web_search", arguments="{}")
         return replace(reply("", 100, 100), finish_reason="tool_call", tool_calls=(call,))
+
+    async def _end(self, on_text: OnText) -> ModelResponse:
+        if self.error is not None:
+            raise self.error
+        if self.hangs:
+            self.hanging.set()
+            return await self._hang(on_text)
+        return reply(input_tokens=100, output_tokens=100)
 
 
 @dataclass(slots=True)
@@ -412,9 +423,11 @@ class Search:
 
 
 @asynccontextmanager
-async def searching(tmp_path: Path, **caps: Any) -> AsyncGenerator[tuple[House, Search]]:
+async def searching(
+    tmp_path: Path, provider: Searching | None = None, **caps: Any
+) -> AsyncGenerator[tuple[House, Search]]:
     toolbox = Search()
-    async with budgeted(tmp_path, Searching(), (CHEAP,), tool_microusd={"web_search": 8_000}, **caps) as it:
+    async with budgeted(tmp_path, provider or Searching(), (CHEAP,), tool_microusd={"web_search": 8_000}, **caps) as it:
         dispatcher = replace(it.router.dispatcher, tool_loop=replace(it.router.dispatcher.tool_loop, toolbox=toolbox))
         assembler = replace(it.router.assembler, toolbox=toolbox)
         it.router = replace(it.router, dispatcher=dispatcher, assembler=assembler)
@@ -430,6 +443,36 @@ async def test_each_tool_round_and_each_paid_search_is_paid_from_the_budget(tmp_
     assert toolbox.runs == 2
     assert record.cost_microusd == 3 * (100 + 200) + 2 * 5_000
     assert booked == (record.cost_microusd, 0)
+
+
+@pytest.mark.anyio
+async def test_the_searches_of_a_failed_route_are_in_its_record_with_what_they_cost(tmp_path: Path) -> None:
+    refused = ProviderRejected("no", provider="acme", model_id="acme/cheap")
+    async with searching(tmp_path, Searching(error=refused), hour_microusd=100_000) as (it, _):
+        with pytest.raises(AllModelsFailed):
+            await it.ask(tools=("web_search",))
+        record, booked = await it.booked(), await figures(it, hour(1))
+
+    assert record.outcome == "failed"
+    assert [(use.name, use.cost_microusd) for use in record.tools] == [("web_search", 5_000)] * 2
+    assert record.cost_microusd == 2 * (100 + 200) + 2 * 5_000
+    assert booked == (record.cost_microusd, 0)
+
+
+@pytest.mark.anyio
+async def test_the_searches_of_a_cancelled_route_are_in_its_record_with_what_they_cost(tmp_path: Path) -> None:
+    provider = Searching(hangs=True)
+    async with searching(tmp_path, provider, hour_microusd=100_000) as (it, _):
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: it.ask(tools=("web_search",)))
+            await provider.hanging.wait()
+            group.cancel_scope.cancel()
+        record, booked = await it.booked(), await figures(it, hour(1))
+
+    assert record.outcome == "cancelled"
+    assert [(use.name, use.cost_microusd) for use in record.tools] == [("web_search", 5_000)] * 2
+    assert booked == (record.cost_microusd, 0)
+    assert booked[0] >= 2 * (100 + 200) + 2 * 5_000
 
 
 @pytest.mark.anyio

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +202,72 @@ def test_doctor_live_asks_the_providers_and_tells_what_the_ledger_saw(terminal: 
     assert well["openai/gpt-4.1"]["detail"].startswith("1 calls in a day, 0% failed")
     assert badly["openai, live"]["state"] == "problem"
     assert "the key of openai was not accepted (401)" in badly["openai, live"]["detail"]
+
+
+COST_OF_AN_ANSWER = 20 * 2 + 5 * 8
+"""In micro-dollars: gpt-4.1 at 2 and 8 dollars a million tokens."""
+
+
+@pytest.fixture(scope="module")
+def asked_twice(tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    """A terminal whose ledger has two tasks; nothing is asked any more."""
+    with Upstream() as upstream:
+        terminal = Terminal(tmp_path_factory.mktemp("asked"), upstream)
+        for prompt in ("What is the capital of France?", "And of Italy?"):
+            terminal.json("ask", prompt, "--model", "openai/gpt-4.1")
+    return terminal
+
+
+def day(offset: int) -> str:
+    return (datetime.now(UTC) + timedelta(days=offset)).date().isoformat()
+
+
+def test_report_says_what_was_spent_and_breaks_it_down(asked_twice: Terminal) -> None:
+    result = asked_twice.run("report", "--by", "category", COLUMNS="200")
+
+    assert result.returncode == 0, result.stderr
+    assert "2 tasks, 2 answered, 0 failed" in result.stdout
+    (row,) = [line for line in result.stdout.splitlines() if "qa_retrieval" in line]
+    assert f"{2 * COST_OF_AN_ANSWER / 1e6:.6f}" in row
+
+
+def test_report_json_is_the_data_of_usage_report(asked_twice: Terminal) -> None:
+    data = asked_twice.json("report")
+
+    assert data["totals"]["cost_usd"] == 2 * COST_OF_AN_ANSWER / 1e6
+    assert data["totals"]["input_tokens"] == 40
+    assert [group["name"] for group in data["groups"]["model"]] == ["openai/gpt-4.1"]
+    assert [decision["model"] for decision in data["recent"]] == ["openai/gpt-4.1"] * 2
+
+
+@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
+def test_report_exports_a_line_for_every_call_with_what_it_cost(asked_twice: Terminal, form: str) -> None:
+    text = asked_twice.run("report", form).stdout
+
+    lines: list[dict[str, Any]] = (
+        [*csv.DictReader(io.StringIO(text))] if form == "--csv" else [json.loads(line) for line in text.splitlines()]
+    )
+    assert [int(line["cost_microusd"]) for line in lines] == [COST_OF_AN_ANSWER] * 2
+    assert {line["model_id"] for line in lines} == {"openai/gpt-4.1"}
+    assert len({line["route_id"] for line in lines}) == 2
+
+
+def test_report_since_a_day_leaves_out_what_was_before(asked_twice: Terminal) -> None:
+    assert asked_twice.json("report", "--since", day(-1))["totals"]["tasks"] == 2
+    assert asked_twice.json("report", "--since", day(1))["totals"]["tasks"] == 0
+    assert len(asked_twice.run("report", "--csv", "--since", day(-1)).stdout.splitlines()) == 3
+    assert len(asked_twice.run("report", "--csv", "--since", day(1)).stdout.splitlines()) == 1
+
+
+def test_report_without_a_task_says_how_to_begin(terminal: Terminal) -> None:
+    assert "no task was delegated" in terminal.run("report").stdout
+
+
+def test_report_takes_a_period_or_a_day_not_both(terminal: Terminal) -> None:
+    result = terminal.run("report", "--period", "day", "--since", day(-1))
+
+    assert result.returncode == 1
+    assert "give --period or --since, not both" in result.stderr
 
 
 def test_no_command_ever_prints_the_key(terminal: Terminal) -> None:

@@ -128,7 +128,21 @@ async def test_classifying_calls_no_model(era: Era, environment: dict[str, str],
     assert data["model_selection"]["primary_model"]
     assert data["model_selection"]["reasoning"]
     assert data["model_selection"]["rejected"]
+    assert data["delegate"]
+    assert "POINTSMAN_HOST_MODEL" in data["delegate_reason"]
     assert not upstream.requests
+
+
+async def test_a_task_that_is_dearer_to_delegate_than_to_do_is_the_hosts(
+    era: Era, environment: dict[str, str], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POINTSMAN_HOST_MODEL", "openai/gpt-4.1-nano")
+    async with client(era) as host:
+        data = data_of(await host.call_tool("classify_task", {"prompt": "What is the capital of France?"}))
+
+    assert not data["delegate"]
+    assert data["delegate_reason"].startswith("Do it yourself: about $0.00")
+    assert "on openai/gpt-4.1-nano" in data["delegate_reason"]
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def lab() -> Lab:
 
 async def test_an_upstream_call_is_a_client_span_with_the_conventions_names(lab: Lab) -> None:
     used = Usage(input_tokens=100, output_tokens=30, cache_read_tokens=60, cache_write_tokens=10, reasoning_tokens=5)
-    it = stand(first=[replace(reply(), usage=used)])
+    it = stand(first=[replace(reply(), usage=used, api_model_id="first-2026-11-01")])
     it.engine = replace(it.engine, watch=lab.telemetry.attempt)
 
     await it.ask()
@@ -110,6 +110,7 @@ async def test_an_upstream_call_is_a_client_span_with_the_conventions_names(lab:
         "gen_ai.request.stream": True,
         "gen_ai.output.type": "text",
         "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.response.model": "first-2026-11-01",
         "gen_ai.response.time_to_first_chunk": 0.0,
         "gen_ai.usage.input_tokens": 100,
         "gen_ai.usage.output_tokens": 30,

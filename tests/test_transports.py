@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -53,11 +53,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(transport: str, env: dict[str, str]) -> Generator[int]:
+def serving(transport: str, env: dict[str, str], program: Sequence[str] = (SERVER,)) -> Generator[int]:
     """A server process that listens."""
     port = free_port()
-    command = [sys.executable, SERVER, "--transport", transport, "--port", str(port)]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+    command = [sys.executable, *program, "--transport", transport, "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
         try:
             _wait_for(port, server)
             yield port

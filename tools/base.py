@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -20,10 +22,11 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from routing.batches import BatchRunner
-from routing.catalog import CatalogSource
+from routing.catalog import Catalog, CatalogSource
 from routing.embedded.runtime import EmbeddedRuntime
 from routing.errors import AllModelsFailed, BudgetExceeded, DeadlineExceeded, ProviderError, RoutingError, ToolFailed
 from routing.jobs import JobRunner
+from routing.report import Host
 from routing.router import Router
 from routing.settings import Settings
 from routing.state import Store
@@ -111,6 +114,23 @@ def strict_tool(
 def services_of(context: Context[Services, Any]) -> Services:
     """The services that the server's lifespan made."""
     return context.request_context.lifespan_context
+
+
+def host_of(services: Services, catalog: Catalog) -> Host | None:
+    """The host's model, where the settings name one that the registry knows."""
+    model = catalog.models.get(services.settings.host_model or "")
+    if model is None:
+        return None
+    counted = services.router.assembler.counter.count(_schemas(), model.tokenizer)
+    return Host(model_id=model.model_id, prices=model.prices, schema_tokens=counted.tokens)
+
+
+@functools.cache
+def _schemas() -> str:
+    """The tools as a host puts them before its model."""
+    from tools import all_tools  # noqa: PLC0415 - that page imports this one
+
+    return json.dumps([[tool.name, tool.description, tool.parameters] for tool in all_tools()])
 
 
 @contextmanager

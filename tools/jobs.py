@@ -9,7 +9,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp_types import CallToolResult, TextContent
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from routing.batches import LONGEST_ITEM_TOKENS, BatchState, prompts_of
 from routing.errors import RoutingError
@@ -25,6 +25,10 @@ AnyContext = Context[Services, Any]
 ANSWER_URI = "answer://{route_id}"
 _ROW_TOKENS = 120
 """What a task's row of data takes beside its text."""
+
+
+BatchTerm = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})]
+"""What a template is filled in with: ``{item}``, or ``{field}`` of an object."""
 
 
 class BatchItemResult(Result):
@@ -94,7 +98,7 @@ async def route_batch(
     ctx: AnyContext,
     prompts: Annotated[list[str] | None, Field(description="Tasks")] = None,
     template: Annotated[str | None, Field(description="Task with {item} or {field}")] = None,
-    items: Annotated[list[Any] | None, Field(description="Strings or objects for it")] = None,
+    items: Annotated[list[BatchTerm] | None, Field(description="What fills it in")] = None,
     force_model: Annotated[str | None, Field(description="For all")] = None,
     max_cost_usd: Annotated[float | None, Field(description="Of each", ge=0, allow_inf_nan=False)] = None,
     batch_id: Annotated[str | None, Field(description="Resume, or wait for, this one")] = None,

@@ -6,8 +6,6 @@ hand the page the result of `usage_report` and let it ask for more.
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -16,7 +14,6 @@ from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult, TextContent
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from routing.catalog import Catalog
 from routing.errors import InvalidTask
 from routing.pricing import saved_microusd, spoken_usd, usd
 from routing.report import (
@@ -27,7 +24,6 @@ from routing.report import (
     Budgets,
     Figures,
     Group,
-    Host,
     Period,
     Point,
     Report,
@@ -37,7 +33,7 @@ from routing.report import (
     window_of,
 )
 from routing.types import LOCAL_CALLER, RouteRecord
-from tools.base import Result, Services, StrictTool, errors_for_the_model, services_of, strict_tool
+from tools.base import Result, Services, StrictTool, errors_for_the_model, host_of, services_of, strict_tool
 
 AnyContext = Context[Services, Any]
 DASHBOARD_URI = "ui://pointsman/dashboard.html"
@@ -58,7 +54,7 @@ Score = Annotated[
     float,
     BeforeValidator(_score_of),
     Field(ge=0, le=1, allow_inf_nan=False, description="0-1, good, bad"),
-    WithJsonSchema({}),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]}),
 ]
 
 
@@ -315,7 +311,7 @@ async def reported(services: Services, window: Window) -> Report:
         if row.resets_at is not None
     }
     budgets = Budgets(hourly=gauges.get("hour"), monthly=gauges.get("month"))
-    return report_of(sums, window, tiers=tiers, host=_host_of(services, catalog), budgets=budgets)
+    return report_of(sums, window, tiers=tiers, host=host_of(services, catalog), budgets=budgets)
 
 
 async def told(services: Services, report: Report, by: By = "all") -> ReportResult:
@@ -335,23 +331,6 @@ async def dashboard_data(services: Services, period: Period) -> str:
 
 def _now(services: Services) -> float:
     return services.router.dispatcher.wall_clock()
-
-
-def _host_of(services: Services, catalog: Catalog) -> Host | None:
-    """The host's model, where the settings name one that the registry knows."""
-    model = catalog.models.get(services.settings.host_model or "")
-    if model is None:
-        return None
-    counted = services.router.assembler.counter.count(_schemas(), model.tokenizer)
-    return Host(model_id=model.model_id, prices=model.prices, schema_tokens=counted.tokens)
-
-
-@functools.cache
-def _schemas() -> str:
-    """The tools as a host puts them before its model."""
-    from tools import all_tools  # noqa: PLC0415 - that page imports this one
-
-    return json.dumps([[tool.name, tool.description, tool.parameters] for tool in all_tools()])
 
 
 def _result_of(

@@ -291,6 +291,8 @@ class ClassifyResult(Result):
 
     task_analysis: AnalysisResult
     model_selection: SelectionResult
+    delegate: bool
+    delegate_reason: str
 
 
 class ModelEstimate(Result):

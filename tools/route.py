@@ -26,7 +26,7 @@ from routing.pricing import usd
 from routing.router import Decision
 from routing.types import RouteRecord, Task
 from tools import arguments as given
-from tools.base import Services, StrictTool, errors_for_the_model, relay, services_of, strict_tool
+from tools.base import Services, StrictTool, errors_for_the_model, host_of, relay, services_of, strict_tool
 from tools.results import (
     AnalysisResult,
     ClassifyResult,
@@ -176,7 +176,7 @@ async def classify_task(
     max_cost_usd: given.MaxCost = None,
 ) -> ClassifyResult:
     """Say what kind of task this is (eight categories, complexity 1-5) and which model route_and_answer would choose, and
-    why. Calls no model and costs nothing. For prices of all models use estimate_cost.
+    why, and whether to delegate it at all. Calls no model and costs nothing. For prices of all models use estimate_cost.
     """
     services = services_of(ctx)
     constraints = given.constraints_of(
@@ -188,8 +188,9 @@ async def classify_task(
         max_cost_usd=max_cost_usd,
     )
     with errors_for_the_model():
-        decision = await services.router.decide(Task(prompt=prompt, system=system, constraints=constraints))
-    return decided(decision)
+        task = Task(prompt=prompt, system=system, constraints=constraints)
+        decision = await services.router.decide(task)
+    return decided(task, decision, services)
 
 
 async def estimate_cost(
@@ -223,10 +224,16 @@ async def estimate_cost(
     return estimated(estimate)
 
 
-def decided(decision: Decision) -> ClassifyResult:
-    """A decision as data."""
+def decided(task: Task, decision: Decision, services: Services) -> ClassifyResult:
+    """A decision as data, with the advice to delegate or not."""
+    from routing.delegation import advice_on  # noqa: PLC0415 - compiling its patterns can wait for the first call
+
+    advice = advice_on(task, decision, host_of(services, decision.catalog))
     return ClassifyResult(
-        task_analysis=AnalysisResult.of(decision.analysis), model_selection=SelectionResult.of(decision.selection)
+        task_analysis=AnalysisResult.of(decision.analysis),
+        model_selection=SelectionResult.of(decision.selection),
+        delegate=advice.delegate,
+        delegate_reason=advice.reason,
     )
 
 

@@ -21,7 +21,7 @@ from routing.dispatch.breaker import Breaker, Breakers, BreakerState
 from routing.dispatch.limits import Gate, Sleep
 from routing.dispatch.providers import ProviderPool
 from routing.dispatch.retry import RetryBudget, RetryPolicy
-from routing.dispatch.tool_loop import ToolLoop
+from routing.dispatch.tool_loop import BookTool, ToolLoop, unbooked
 from routing.errors import (
     AllModelsFailed,
     BudgetExceeded,
@@ -82,6 +82,7 @@ class Dispatch:
     analysis: TaskAnalysis
     book: Book
     on_progress: OnProgress
+    book_tool: BookTool = unbooked
     purse: Purse | None = None
 
 
@@ -129,7 +130,7 @@ class DispatchEngine:
         tool_loop = self.tool_loop
         if dispatch.purse is not None:
             tool_loop = replace(tool_loop, toolbox=dispatch.purse.toolbox(tool_loop.toolbox))
-        return await tool_loop.converse(request, ask, dispatch.on_progress)
+        return await tool_loop.converse(request, ask, dispatch.on_progress, dispatch.book_tool)
 
     def breaker_state(self, model: Model, catalog: Catalog) -> BreakerState:
         """Whether the model is being asked at the moment."""

@@ -36,6 +36,12 @@ LONGEST_RESULT_CHARS = 20_000
 
 _OUT_OF_ROUNDS = "No more tool calls are possible. Answer now with what you have found out."
 Ask = Callable[[ModelRequest], Awaitable[Answer]]
+BookTool = Callable[[ToolUse], None]
+"""Takes note of a tool's run at once: what was paid for is known even where no answer comes of it."""
+
+
+def unbooked(_use: ToolUse) -> None:
+    """Nobody keeps books."""
 
 
 class NoTools:
@@ -63,24 +69,23 @@ class ToolLoop:
     timeout_seconds: float = TOOL_TIMEOUT_SECONDS
     clock: Callable[[], float] = field(default=time.monotonic)
 
-    async def converse(self, request: ModelRequest, ask: Ask, on_progress: OnProgress) -> Conversation:
-        """Ask until the model answers without a call. Raises what ``ask`` raises."""
-        used: list[ToolUse] = []
+    async def converse(self, request: ModelRequest, ask: Ask, on_progress: OnProgress, book: BookTool) -> Conversation:
+        """Ask until the model answers without a call, and book each tool that was run. Raises what ``ask`` raises."""
         images: list[Image] = []
         for _ in range(self.most_rounds):
             answer = await ask(request)
             calls = answer.response.tool_calls
             if not calls:
-                return Conversation(answer=answer, tools=tuple(used), images=tuple(images))
-            outcomes = await self._run_all(calls, request, on_progress, used)
+                return Conversation(answer=answer, images=tuple(images))
+            outcomes = await self._run_all(calls, request, on_progress, book)
             images += [image for outcome in outcomes for image in outcome.images]
             request = replace(request, messages=(*request.messages, *_turn(answer, outcomes)))
         last_word = Message(role="user", content=_OUT_OF_ROUNDS)
         answer = await ask(replace(request, messages=(*request.messages, last_word), tools_forbidden=True))
-        return Conversation(answer=answer, tools=tuple(used), images=tuple(images))
+        return Conversation(answer=answer, images=tuple(images))
 
     async def _run_all(
-        self, calls: Sequence[ToolCall], request: ModelRequest, on_progress: OnProgress, used: list[ToolUse]
+        self, calls: Sequence[ToolCall], request: ModelRequest, on_progress: OnProgress, book: BookTool
     ) -> list[ToolOutcome]:
         """Run the calls of one round side by side; the outcomes in the order of the calls."""
         await on_progress(Progress(message=f"running {', '.join(call.name for call in calls)}"))
@@ -90,7 +95,7 @@ class ToolLoop:
             started = self.clock()
             outcomes[place] = outcome = _cut(await self._run(call, request))
             took = round(1000 * (self.clock() - started))
-            used.append(
+            book(
                 ToolUse(
                     name=call.name,
                     is_error=outcome.is_error,

@@ -17,6 +17,9 @@ from routing.types import Access, FinishReason, ModelRequest, ModelResponse, Pro
 from tests.builders import request, target
 
 KEY = "sk-canary/0123+456=789"
+VERSION = "a-model-2026-11-01"
+"""What the samples call the model that answers."""
+
 SIGNATURE = base64.b64encode(b"a thought, signed").decode()
 Event = dict[str, Any]
 Respond = Callable[[httpx.Request], httpx.Response]
@@ -149,7 +152,14 @@ class Chat:
 
     def chunk(self, delta: Event | None = None, finish: str | None = None, **more: Any) -> Event:
         choices = [{"index": 0, "delta": delta, "finish_reason": finish}] if delta is not None else []
-        return {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices, **more}
+        return {
+            "id": "c1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": VERSION,
+            "choices": choices,
+            **more,
+        }
 
     def begins(self, *pieces: str) -> list[Event]:
         return [self.chunk({"role": "assistant", "content": piece}) for piece in pieces]
@@ -226,7 +236,14 @@ class Responses:
             "total_tokens": 120,
         }
         details = {"reason": incomplete} if incomplete else None
-        response = {"id": "r1", "status": status, "incomplete_details": details, "output": output, "usage": usage}
+        response = {
+            "id": "r1",
+            "model": VERSION,
+            "status": status,
+            "incomplete_details": details,
+            "output": output,
+            "usage": usage,
+        }
         return {"type": f"response.{status}", "response": response}
 
     def calls(self, *calls: tuple[str, str, str]) -> list[Event]:
@@ -284,6 +301,7 @@ class Messages:
             "id": "m1",
             "type": "message",
             "role": "assistant",
+            "model": VERSION,
             "content": [],
             "usage": usage | {"output_tokens": 1},
         }
@@ -362,7 +380,7 @@ class Gemini:
 
     def chunk(self, *parts: Event, **more: Any) -> Event:
         candidate = {"content": {"parts": list(parts), "role": "model"}, "index": 0, **more}
-        return {"candidates": [candidate], "responseId": "r-1"}
+        return {"candidates": [candidate], "responseId": "r-1", "modelVersion": VERSION}
 
     def begins(self, *pieces: str) -> list[Event]:
         return [self.chunk({"text": piece}) for piece in pieces]

@@ -33,6 +33,7 @@ from tests.dispatch.dialects import (
     DIALECTS,
     KEY,
     SIGNATURE,
+    VERSION,
     Dialect,
     Event,
     Respond,
@@ -79,6 +80,19 @@ async def test_usage_counts_cached_tokens_as_input_and_reasoning_as_output(diale
     response, _ = await ask(dialect.adapter, dialect.base_url, streaming(stream))
 
     assert response.usage == dialect.usage
+
+
+@every_wire
+async def test_an_answer_says_which_version_of_the_model_gave_it_where_the_server_does(dialect: Dialect) -> None:
+    stream = dialect.wire([*dialect.begins("x"), *dialect.ends()])
+    nameless = stream.replace(b'"model":', b'"unnamed":').replace(b'"modelVersion":', b'"unnamed":')
+
+    named, _ = await ask(dialect.adapter, dialect.base_url, streaming(stream))
+    unnamed, _ = await ask(dialect.adapter, dialect.base_url, streaming(nameless))
+
+    assert named.api_model_id == VERSION
+    assert unnamed.api_model_id is None
+    assert unnamed.text == named.text == "x"
 
 
 @every_wire

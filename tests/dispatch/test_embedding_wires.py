@@ -86,6 +86,7 @@ async def test_the_openai_wire_is_sent_the_texts_and_tells_their_tokens(adapter:
     assert asked[0].url.path == "/v1/embeddings"
     assert json.loads(asked[0].content) == {"model": "embed-1", "input": ["one", "two"], "encoding_format": "float"}
     assert response.usage == Usage(input_tokens=7, output_tokens=0)
+    assert response.api_model_id == "m"
 
 
 async def test_google_takes_each_text_as_a_content_of_its_own_a_hundred_a_call() -> None:

@@ -15,7 +15,7 @@ from routing.dispatch.providers.anthropic import Anthropic
 from routing.dispatch.providers.compatible import Compatible
 from routing.dispatch.providers.local import Local
 from routing.dispatch.providers.openai import OpenAI
-from routing.dispatch.tool_loop import ToolLoop
+from routing.dispatch.tool_loop import ToolLoop, unbooked
 from routing.embedded.assets import QWEN_CODER_HALF_BILLION, fetch
 from routing.embedded.runtime import MODEL_ID, EmbeddedRuntime
 from routing.types import Access, Answer, ModelRequest, OnProgress, Progress, Target, ToolOutcome, ToolSpec
@@ -103,7 +103,7 @@ async def test_a_conversation_with_a_tool_runs_over_each_wire_that_the_server_sp
                 return Answer(model_id="local/qwen", response=response, usage=response.usage)
 
             question = request("What is the weather in Paris right now?", tools=(WEATHER,))
-            conversation = await ToolLoop(toolbox=toolbox).converse(question, ask, ignore)
+            conversation = await ToolLoop(toolbox=toolbox).converse(question, ask, ignore, unbooked)
             answers[wire.name] = conversation.answer.response.text
             assert toolbox.asked == ["Paris"], wire.name
             await provider.aclose()

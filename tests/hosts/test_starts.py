@@ -1,4 +1,4 @@
-"""The exact command of every generated configuration is started over stdio, and gives the list of tools."""
+"""The exact command of every generated configuration is started over stdio, lists its tools and answers a call."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import stat
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,17 @@ import yaml
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+import server
 from hosts import links
-from hosts.install import added, made
-from hosts.launch import Launch, Running, launch_of
 from hosts.machine import Machine
-from hosts.table import HOSTS
+from hosts.table import HOSTS, ROOTS, Host
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).resolve().parent.parent.parent
+KEY = {"OPENAI_API_KEY": "sk-test"}
+Started = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
+"""A command, its arguments, and its variables."""
+
 UVX = """
 import runpy, sys
 from importlib.metadata import distribution
@@ -54,7 +56,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-async def tools_of(command: str, args: list[str], home: Path, env: Mapping[str, str]) -> list[str]:
+async def provider_chosen_by(command: str, args: Sequence[str], home: Path, env: Mapping[str, str]) -> str:
+    """Start a server as a host does, with the older handshake, and let it choose for a task: whose model it would ask."""
     env = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -62,9 +65,15 @@ async def tools_of(command: str, args: list[str], home: Path, env: Mapping[str, 
         "POINTSMAN_DISCOVER": "false",
         **env,
     }
-    parameters = StdioServerParameters(command=command, args=args, env=env, cwd=str(home))
-    async with Client(stdio_client(parameters)) as host:
-        return [tool.name for tool in (await host.list_tools()).tools]
+    parameters = StdioServerParameters(command=command, args=[*args], env=env, cwd=str(home))
+    async with Client(stdio_client(parameters), mode="legacy") as host:
+        assert host.server_info is not None
+        assert host.server_info.name == "pointsman"
+        assert "route_and_answer" in [tool.name for tool in (await host.list_tools()).tools]
+        result = await host.call_tool("classify_task", {"prompt": "What is the capital of France?"})
+    assert result.structured_content is not None
+    assert result.structured_content["task_analysis"]["category"] == "qa_retrieval"
+    return str(result.structured_content["model_selection"]["provider"])
 
 
 def program(folder: Path, name: str, code: str) -> Path:
@@ -75,33 +84,73 @@ def program(folder: Path, name: str, code: str) -> Path:
     return path
 
 
-def written(folder: Path, launch: Launch) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """What each host would start, read from its own file."""
-    commands: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for host in HOSTS.values():
-        path = Machine(home=folder, platform=sys.platform, environment={}).file_of(host)
-        made(added(host, path, launch, {}), datetime.now(UTC))
-        text = path.read_text(encoding="utf-8")
-        file: Any = yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text)
-        entry = file[host.container]["pointsman"]
-        commands[host.name] = (entry[host.command], tuple(entry["args"]))
-    return commands
+def entry_in(host: Host, home: Path) -> Started:
+    """What the host would start, read from its own file."""
+    path = Machine(home=home, platform=sys.platform, environment={}).file_of(host)
+    text = path.read_text(encoding="utf-8")
+    file: Any = yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text)
+    entry = file[host.container]["pointsman"]
+    return entry[host.command], tuple(entry["args"]), tuple(entry.get(host.env, {}).items())
 
 
-async def test_what_is_written_for_every_host_starts_the_checkout(tmp_path: Path) -> None:
-    commands = written(tmp_path, launch_of(Running(here=ROOT, version="0", uvx=None)))
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home of somebody who has a key and no settings."""
+    for root in ROOTS:
+        monkeypatch.delenv(root, raising=False)
+    for name in ("HOME", "USERPROFILE", "POINTSMAN_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name, value in KEY.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
 
-    assert commands.keys() == HOSTS.keys()
-    for command, args in set(commands.values()):
+
+def install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`server.py install NAME --with-key OPENAI_API_KEY`, in this process."""
+    monkeypatch.setattr(sys, "argv", ["server.py", "install", name, "--with-key", *KEY])
+    with pytest.raises(SystemExit) as ended:
+        server.main()
+    assert not ended.value.code
+
+
+def install_from(site: Path, name: str, home: Path) -> None:
+    """`pointsman install NAME` of the installed package."""
+    command = [sys.executable, "-m", "pointsman", "install", name]
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    result = subprocess.run(command, cwd=home, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+async def test_what_install_writes_for_every_host_starts_the_checkout_with_the_key_that_was_asked_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: set[Started] = set()
+    for name, host in HOSTS.items():
+        install(name, monkeypatch)
+        started.add(entry_in(host, home))
+
+    for command, args, env in started:
         assert Path(command).is_absolute()
-        assert "route_and_answer" in await tools_of(command, list(args), tmp_path, {})
+        assert dict(env) == KEY
+        assert await provider_chosen_by(command, args, home, dict(env)) == "openai"
 
 
-async def test_what_is_written_for_every_host_starts_the_installed_package(tmp_path: Path, site: Path) -> None:
-    commands = written(tmp_path, launch_of(Running(here=site / "pointsman", version="0", uvx=None)))
+async def test_what_install_prints_for_any_other_host_starts_the_checkout(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("json", monkeypatch)
+    entry = json.loads(capsys.readouterr().out)["mcpServers"]["pointsman"]
 
-    for command, args in set(commands.values()):
-        assert "route_and_answer" in await tools_of(command, list(args), tmp_path, {"PYTHONPATH": str(site)})
+    assert await provider_chosen_by(entry["command"], entry["args"], home, entry["env"]) == "openai"
+
+
+async def test_what_install_writes_from_the_installed_package_starts_that(home: Path, site: Path) -> None:
+    install_from(site, "goose", home)
+
+    command, args, variables = entry_in(HOSTS["goose"], home)
+    assert args == ("-m", "pointsman")
+    assert not variables
+    assert await provider_chosen_by(command, args, home, {"PYTHONPATH": str(site)}) == "local"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for uvx is a script with a shebang")
@@ -110,8 +159,8 @@ async def test_what_the_links_carry_starts_the_published_package(tmp_path: Path,
     config: Any = links.config_of()
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
 
-    tools = await tools_of(config["command"], config["args"], tmp_path, {"PATH": path, "PYTHONPATH": str(site)})
-    assert "route_and_answer" in tools
+    env = {"PATH": path, "PYTHONPATH": str(site)}
+    assert await provider_chosen_by(config["command"], config["args"], tmp_path, env) == "local"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for uv is a script with a shebang")
@@ -125,4 +174,4 @@ async def test_the_bundle_starts_from_its_own_folder_with_no_key_filled_in(tmp_p
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
 
     assert (bundle / manifest["server"]["entry_point"]).is_file()
-    assert "route_and_answer" in await tools_of(config["command"], args, tmp_path, {**env, "PATH": path})
+    assert await provider_chosen_by(config["command"], args, tmp_path, {**env, "PATH": path}) == "local"

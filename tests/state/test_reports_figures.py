@@ -34,6 +34,7 @@ class Prices:
     output: Decimal | None = Decimal(8)
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    long_context: tuple[()] = ()
 
 
 _NAMES = {"model_id": "acme/large", "provider": "acme", "category": "qa_retrieval"}

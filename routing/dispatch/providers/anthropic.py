@@ -244,6 +244,7 @@ def tools_of(tools: Sequence[ToolSpec]) -> list[dict[str, object]]:
 class _Reply:
     """What the events of a stream add up to."""
 
+    model: str | None = None
     text: list[str] = field(default_factory=list[str])
     blocks: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
     inputs: dict[int, str] = field(default_factory=dict[int, str])
@@ -254,6 +255,7 @@ class _Reply:
         """Take an event in, and return the text that it adds."""
         match event:
             case RawMessageStartEvent():
+                self.model = getattr(event.message, "model", None)  # some servers leave it out
                 self.usage = event.message.usage
             case RawContentBlockStartEvent():
                 self.blocks[event.index] = event.content_block.to_dict(mode="json", warnings=False)
@@ -305,6 +307,7 @@ def response_of(reply: _Reply, target: Target) -> ModelResponse:
         usage=usage_of(reply.usage),
         tool_calls=calls,
         native=_native_of(reply),
+        api_model_id=reply.model,
     )
 
 

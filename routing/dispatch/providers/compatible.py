@@ -188,6 +188,7 @@ class _Reply:
     """What the chunks of a stream add up to."""
 
     id: str = ""
+    model: str | None = None
     text: list[str] = field(default_factory=list[str])
     reasoning: list[str] = field(default_factory=list[str])
     calls: list[_Call] = field(default_factory=list[_Call])
@@ -199,6 +200,7 @@ class _Reply:
     def add(self, chunk: ChatCompletionChunk) -> str:
         """Take a chunk in, and return the text that it adds."""
         self.id = chunk.id or self.id
+        self.model = getattr(chunk, "model", None) or self.model  # some servers leave it out
         self.usage = chunk.usage or self.usage
         choice = next(iter(chunk.choices or ()), None)
         if choice is None:
@@ -240,6 +242,7 @@ def response_of(reply: _Reply, target: Target) -> ModelResponse:
         usage=usage_of(reply.usage),
         tool_calls=calls,
         native=NativeTurn(protocol=_native_protocol(target), content=reasoning) if calls and reasoning else None,
+        api_model_id=reply.model,
     )
 
 

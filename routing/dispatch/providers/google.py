@@ -268,6 +268,7 @@ class _Reply:
     """What the chunks of a stream add up to."""
 
     id: str = ""
+    model: str | None = None
     text: list[str] = field(default_factory=list[str])
     parts: list[types.Part] = field(default_factory=list[types.Part])
     finish_reason: str | None = None
@@ -276,6 +277,7 @@ class _Reply:
     def add(self, chunk: types.GenerateContentResponse) -> str:
         """Take a chunk in, and return the text that it adds."""
         self.id = chunk.response_id or self.id
+        self.model = chunk.model_version or self.model
         self.usage = chunk.usage_metadata or self.usage
         if chunk.prompt_feedback and (reason := chunk.prompt_feedback.block_reason):
             raise StreamedError(chunk.prompt_feedback.block_reason_message or reason.value, "content_filter")
@@ -322,6 +324,7 @@ def response_of(reply: _Reply, target: Target) -> ModelResponse:
         usage=usage_of(reply.usage),
         tool_calls=calls,
         native=NativeTurn(protocol=Google.name, content=content) if reply.parts else None,
+        api_model_id=reply.model,
     )
 
 

@@ -226,6 +226,7 @@ def response_of(reply: _Reply, target: Target) -> ModelResponse:
         usage=usage_of(reply.response.usage),
         tool_calls=calls,
         native=_native_of(reply.response),
+        api_model_id=getattr(reply.response, "model", None),  # some servers leave it out
     )
 
 

@@ -43,6 +43,7 @@ def _vectors_of(reply: CreateEmbeddingResponse, expected: int) -> ModelResponse:
         finish_reason="stop",
         usage=Usage(input_tokens=tokens, output_tokens=0) if isinstance(tokens, int) else None,
         vectors=vectors,
+        api_model_id=getattr(reply, "model", None),
     )
 
 
