@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from routing.learning.policy import Candidate, best_within
 from routing.registry import Model
 
 
@@ -80,7 +81,9 @@ def preferred(
 ) -> Preference | None:
     """Who should take the task instead of, or as, the reference; ``None`` where nothing is expected of the reference.
 
-    The greedy choice is the cheapest of those that clear the floor, and the reference where nobody does.
+    The greedy choice is the best value by `routing.learning.policy.best_within`, for which the allowance was tested: among
+    those that clear the floor and cost no more than the reference. Where the reference itself was found to fall below the
+    floor, it is the cheapest that clears it; where nobody does, the reference.
     """
     expected = outlook.forecasts.get(reference.model_id)
     if expected is None:
@@ -88,7 +91,7 @@ def preferred(
     floor = expected.prior - outlook.allowance
     clear = _surely_above(floor, eligible, outlook)
     holds = expected.quality >= floor or not clear
-    greedy = _cheapest([*([reference] if holds else []), *clear], cost)
+    greedy = _best_value(reference, clear, outlook, cost) if holds else _cheapest(clear, cost)
     others = _explorable(floor, reference, eligible, outlook, cost) if outlook.exploration else []
     if not others:
         return Preference(model=greedy, explored=False, propensity=1.0, floor=floor)
@@ -125,9 +128,25 @@ def _explorable(
     return sorted(found, key=lambda model: model.model_id) if len(found) > 1 else []
 
 
+def _best_value(
+    reference: Model, clear: Sequence[Model], outlook: Outlook, cost: Callable[[Model], int | None]
+) -> Model:
+    forecasts = outlook.forecasts
+    own = Candidate(
+        model_id=reference.model_id,
+        quality=forecasts[reference.model_id].quality,
+        cost_microusd=cost(reference),
+    )
+    others = [
+        Candidate(model_id=model.model_id, quality=forecasts[model.model_id].sure or 0.0, cost_microusd=cost(model))
+        for model in clear
+    ]
+    chosen = best_within(others, own, outlook.allowance)
+    return next((model for model in clear if model.model_id == chosen.model_id), reference)
+
+
 def _cheapest(models: Sequence[Model], cost: Callable[[Model], int | None]) -> Model:
-    """The cheapest; the first of them, which is the reference, where another is not cheaper."""
-    priced = [(price, place, model) for place, model in enumerate(models) if (price := cost(model)) is not None]
+    priced = [(price, model.model_id, model) for model in models if (price := cost(model)) is not None]
     return min(priced, key=lambda one: one[:2])[2] if priced else models[0]
 
 
