@@ -216,7 +216,7 @@ def copy_rows(source: Path, target: Path, *tables: str) -> None:
     connection.execute("ATTACH ? AS source", (str(source),))
     for table in tables:
         columns = ", ".join(f'"{row[1]}"' for row in connection.execute(f"PRAGMA main.table_info({table})"))
-        connection.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM source.{table}")
+        connection.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM source.{table}")  # noqa: S608 - the names are above
     connection.close()
 
 
