@@ -53,7 +53,7 @@ class Plan:
     """How to fit: ``layers`` in all, the first ``frozen`` of them as they were."""
 
     layers: int = 6
-    frozen: int = 4
+    frozen: int = 3
     epochs: int = 4
     batch: int = 16
     rate: float = 3e-4
