@@ -2,6 +2,7 @@
 
 Language, sensitive content, pattern, role and the named tools are the rules' word. Category, complexity, the need for tools
 and the length of the answer are the weights'; without usable weights these are the rules' too, and `notices` says so.
+In the modes ``auto`` and ``model`` the router may ask a model too: `routing.analyzer.model_backed`.
 """
 
 from __future__ import annotations
@@ -13,20 +14,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+import anyio
 from anyio import to_thread
 
 from routing.analyzer import RulesAnalyzer
 from routing.errors import AssetError
-from routing.types import Category, Task, TaskAnalysis
+from routing.types import AnalyzerMode, Category, Task, TaskAnalysis
 
 if TYPE_CHECKING:
     from routing.analyzer.learned import LearnedClassifier, Understanding
     from routing.analyzer.rules import Classification
-
-AnalyzerMode = Literal["auto", "rules", "learned", "model"]
-"""``auto`` and ``model`` may ask a model too: `routing.analyzer.model_backed`."""
 
 _log = logging.getLogger(__name__)
 _MOST_THREADS = 2
@@ -37,7 +36,9 @@ _REASONING_CHARS = 200
 class CascadeAnalyzer:
     """Understands tasks with the rules and, unless ``mode`` is ``rules``, with the weights in ``folder`` (the shipped ones).
 
-    They are loaded with the first task, in about half a second. A prompt takes a few milliseconds, in a worker thread.
+    They are loaded with the first task that needs them, in about half a second; where that takes longer than
+    ``patience_seconds``, the rules answer until it is done. A prompt takes a few milliseconds, in a worker thread. Where the
+    caller names the model, the rules suffice: nothing is chosen.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class CascadeAnalyzer:
         mode: AnalyzerMode = "auto",
         threads: int | None = None,
         folder: Path | None = None,
+        patience_seconds: float = 5.0,
     ) -> None:
         self._rules = rules
         self._mode = mode
         self._threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
         self._folder = folder
+        self._patience_seconds = patience_seconds
         self._classifier: LearnedClassifier | None = None
         self._problem: str | None = None
         self._loading = threading.Lock()
@@ -64,9 +67,12 @@ class CascadeAnalyzer:
     async def analyze(self, task: Task) -> TaskAnalysis:
         """Understand a task; raises nothing."""
         analysis, found = await self._rules.examine(task)
-        if self._mode == "rules" or task.texts:
+        if self._mode == "rules" or task.texts or task.constraints.force_model:
             return analysis
-        understood = await to_thread.run_sync(partial(self._understood, task.prompt, found))
+        understood: Understanding | None = None
+        with anyio.move_on_after(None if self._classifier else self._patience_seconds):
+            judge = partial(self._understood, task.prompt, found)
+            understood = await to_thread.run_sync(judge, abandon_on_cancel=True)
         return analysis if understood is None else combined(task, analysis, found, understood)
 
     def _understood(self, prompt: str, found: Classification) -> Understanding | None:

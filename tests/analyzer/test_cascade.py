@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from routing.analyzer import RulesAnalyzer
-from routing.analyzer.cascade import AnalyzerMode, CascadeAnalyzer, combined
-from routing.analyzer.learned import Understanding
+from routing.analyzer.cascade import CascadeAnalyzer, combined
+from routing.analyzer.learned import WEIGHTS, LearnedClassifier, Understanding, load
 from routing.analyzer.rules import classify
 from routing.tokens import TokenCounter
-from routing.types import CATEGORIES, Category, Complexity, Constraints, Task, TaskAnalysis
+from routing.types import CATEGORIES, AnalyzerMode, Category, Complexity, Constraints, Task, TaskAnalysis
 
 pytestmark = pytest.mark.anyio
 
@@ -46,6 +48,38 @@ async def test_without_usable_weights_the_rules_take_over_and_say_so(tmp_path: P
     analyzer = cascade(folder=tmp_path / "none")
     assert await analyzer.analyze(Task(prompt=SPANISH)) == await by_rules(Task(prompt=SPANISH))
     assert "Rules alone" in analyzer.notices[0]
+
+
+async def test_where_the_caller_names_the_model_no_weights_are_wanted(tmp_path: Path) -> None:
+    task, analyzer = Task(prompt=SPANISH, constraints=Constraints(force_model="acme/large")), cascade(folder=tmp_path)
+    assert await analyzer.analyze(task) == await by_rules(task)
+    assert analyzer.notices == ()
+
+
+async def test_while_the_weights_are_loading_the_rules_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    loading, loaded = threading.Event(), threading.Event()
+
+    def slow_loader(_: Path | None) -> Callable[..., LearnedClassifier]:
+        loading.set()
+        loaded.wait()
+        return load
+
+    monkeypatch.setattr("routing.analyzer.cascade._loader", slow_loader)
+    analyzer = CascadeAnalyzer(RulesAnalyzer(TokenCounter(Path("nowhere"))), threads=1, patience_seconds=0.01)
+    first = await analyzer.analyze(Task(prompt=SPANISH))
+    loaded.set()
+    assert loading.is_set()
+    assert first.analyzer == "rules"
+    assert analyzer.notices == ()
+
+
+async def test_damaged_weights_are_not_used(tmp_path: Path) -> None:
+    for file in WEIGHTS.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "heads.npz").write_bytes(b"scrambled")
+    analyzer = cascade(folder=tmp_path)
+    assert (await analyzer.analyze(Task(prompt=SPANISH))).analyzer == "rules"
+    assert "heads.npz is damaged" in analyzer.notices[0]
 
 
 async def test_sound_weights_leave_no_notice() -> None:

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.analyzer.cascade import AnalyzerMode
 from routing.analyzer.model_backed import SecondOpinion, analyst_of, request_for
 from routing.errors import ProviderTimeout
 from routing.registry import Model
-from routing.types import CATEGORIES, Constraints, ModelRequest, Task
+from routing.types import CATEGORIES, AnalyzerMode, Constraints, ModelRequest, Task
 from tests.builders import analysis, model, task
 
 UNSURE = analysis(confidence=0.4)
@@ -23,9 +22,9 @@ ANSWER = json.dumps(VERDICT)
 
 
 class Analyst:
-    """Answers what it was told to, and counts."""
+    """Answers what it was told to, or never, and counts."""
 
-    def __init__(self, answer: str | Exception = ANSWER) -> None:
+    def __init__(self, answer: str | Exception | None = ANSWER) -> None:
         self.answer = answer
         self.requests: list[ModelRequest] = []
 
@@ -33,6 +32,9 @@ class Analyst:
         self.requests.append(request)
         if isinstance(self.answer, Exception):
             raise self.answer
+        if self.answer is None:
+            await anyio.sleep_forever()
+            raise AssertionError
         return self.answer
 
 
@@ -131,6 +133,32 @@ def test_nobody_is_asked_about_a_forced_model_or_texts() -> None:
     second = SecondOpinion(threshold=0.7, mode="model")
     assert not second.wanted(task(force_model="acme/large"), UNSURE)
     assert not second.wanted(Task(prompt="rank", texts=("a", "b")), UNSURE)
+
+
+def test_nobody_is_asked_by_a_caller_in_a_hurry() -> None:
+    assert not SecondOpinion(threshold=0.7).wanted(task(max_latency_ms=500), UNSURE)
+
+
+@given(most=st.integers(1, 10**6))
+def test_asking_takes_next_to_nothing_of_what_a_task_may_cost(most: int) -> None:
+    analyst = small("cheap", 0.1)
+    chosen = analyst_of([analyst], Constraints(max_cost_microusd=most))
+    assert (chosen is analyst) == (most >= 94 * 50)
+
+
+@pytest.mark.anyio
+async def test_a_deadline_leaves_most_of_the_time_to_the_task() -> None:
+    with anyio.fail_after(0.5):
+        opinion = await SecondOpinion(threshold=0.7, patience_seconds=10).on(task(), UNSURE, Analyst(None))
+    assert "TimeoutError" in opinion.notices[0]
+
+
+@pytest.mark.anyio
+async def test_one_who_took_too_long_is_not_asked_again_at_once() -> None:
+    second, analyst = SecondOpinion(threshold=0.7, patience_seconds=0.01), Analyst(None)
+    for _ in range(3):
+        assert (await second.on(task(), UNSURE, analyst)).notices
+    assert len(analyst.requests) == 1
 
 
 def test_the_request_is_small_and_holds_the_ends_of_the_prompt() -> None:
