@@ -54,7 +54,7 @@ class Plan:
 
     layers: int = 6
     frozen: int = 3
-    epochs: int = 4
+    epochs: int = 3
     batch: int = 16
     rate: float = 3e-4
     seed: int = 7

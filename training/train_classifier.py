@@ -1,11 +1,13 @@
 # ruff: noqa: INP001 - a folder of programs, no package
-"""Train the task classifier: prompts → `routing/analyzer/weights`. About half an hour on one core.
+"""Train the task classifier: prompts → `routing/analyzer/weights`. About half an hour on two cores.
 
     OPENBLAS_NUM_THREADS=1 python training/train_classifier.py [--prompts FOLDER] [--labels FILE] [--base FILE] [--out FOLDER]
 
-It trains twice: on four fifths of the prompts, which gives the figures on the rest and the temperature of the probabilities,
-and then on all. ``--base`` is multilingual-e5-small as `python server.py pull` fetches it. The manifest beside the weights
-names the files with their sha256, the seed and the figures. `bench/classifier.py` trains without one language or source.
+It trains twice, at once. First without every fifth group of prompts and without one file of them: this gives the figures on
+both and the temperature of the probabilities. Second on all. Each prompt is trained on as it is written and as people in a
+hurry write it (`training/roughen.py`). ``--base`` is multilingual-e5-small as `python server.py pull` fetches it. The manifest
+beside the weights names the files with their sha256, the seed and the figures. `bench/classifier.py` trains without one
+language or source.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -35,6 +39,7 @@ from routing.analyzer.learned import (  # noqa: E402 - the path comes first
     Heads,
     LearnedClassifier,
     load,
+    read_heads,
     write_heads,
 )
 from routing.analyzer.learned_features import features_of, vector_of  # noqa: E402
@@ -45,6 +50,7 @@ from routing.embedded.embedder_file import ModelFile, read_model  # noqa: E402
 from training.encoder_file import write_encoder  # noqa: E402
 from training.fitting import Example, Fitting, Plan  # noqa: E402
 from training.labelled import BadPrompts, Labelled, read_prompts, sampled  # noqa: E402
+from training.roughen import SURROUNDINGS, roughened  # noqa: E402
 from training.scoring import figures_of, judged_by, temperature_of  # noqa: E402
 
 WINDOW = 192
@@ -52,6 +58,10 @@ WINDOW = 192
 FOLDS = 5
 LABELS = ROOT.parent / "shared" / "data" / "task_labels" / "labels.jsonl.gz"
 LABELS_OF_A_KIND = 30
+LEFT_OUT = "extra-rough"
+"""The file whose prompts tell how the weights do on a source that they have not met."""
+
+ROUGH_VARIANTS = 2
 VOCABULARY = ROOT / "training" / "vocabulary.txt"
 _LEAST_SPREAD = 1e-3
 
@@ -118,7 +128,7 @@ def write_manifest(folder: Path, facts: dict[str, object]) -> None:
     (folder / MANIFEST).write_text(json.dumps({"files": files, **facts}, indent=1) + "\n", "utf-8")
 
 
-def train_and_write(paths: Sequence[Path], labels: Path | None, base: Path, out: Path, plan: Plan) -> dict[str, object]:
+def train_and_write(paths: Sequence[Path], labels: Path | None, base: Path, out: Path, plan: Plan) -> dict[str, Any]:
     """The whole training; returns the figures, which are of the project's own prompts.
 
     Raises:
@@ -126,31 +136,61 @@ def train_and_write(paths: Sequence[Path], labels: Path | None, base: Path, out:
 
     """
     prompts = read_prompts(paths)
-    own = len(prompts)
-    prompts += sampled(labels, LABELS_OF_A_KIND) if labels else []
-    with tempfile.TemporaryDirectory() as scratch:
+    others = sampled(labels, LABELS_OF_A_KIND) if labels else []
+    with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(2) as pool:
         folder = Path(scratch)
-        trainer = Trainer(prompts, base, folder, plan)
-        held_out = [row for row, one in enumerate(prompts[:own]) if one.in_fold(0, FOLDS)]
-        classifier = trainer.train(sorted(set(range(len(prompts))) - set(held_out)), folder)
-        judged = [judged_by(classifier, prompts[row]) for row in held_out]
-        temperature, figures = temperature_of(judged), figures_of(judged)
-        print(json.dumps(figures, indent=1), flush=True)  # noqa: T201 - as above
-        trainer.train(range(len(prompts)), folder, temperature)
+        measuring = pool.submit(_measured, prompts, others, base, plan)
+        pool.submit(_trained, prompts, others, base, folder, plan).result()
+        temperature, figures = measuring.result()
+        write_heads(folder / HEADS, replace(read_heads(folder / HEADS), temperature=temperature))
         facts: dict[str, object] = {
             "base": MULTILINGUAL_E5_SMALL.sha256,
             "prompts": {path.name: {"sha256": _sha256(path), "rows": _rows(path)} for path in paths},
-            "labels": {"sha256": _sha256(labels), "rows": len(prompts) - own} if labels else None,
+            "surroundings": _sha256(SURROUNDINGS),
+            "labels": {"sha256": _sha256(labels), "rows": len(others)} if labels else None,
             "vocabulary": _sha256(VOCABULARY),
             "plan": asdict(plan),
             "temperature": temperature,
-            "held_out": figures,
+            **figures,
         }
         write_manifest(folder, facts)
         out.mkdir(parents=True, exist_ok=True)
         for name in (ENCODER, HEADS, MANIFEST):
             shutil.copyfile(folder / name, out / name)
     return figures
+
+
+def with_rough(prompts: Sequence[Labelled], *, half: int | None = None) -> list[Labelled]:
+    """The prompts, and each of them said roughly in `ROUGH_VARIANTS` ways."""
+    return [*prompts, *(roughened(one, number, half=half) for number in range(ROUGH_VARIANTS) for one in prompts)]
+
+
+def _trained(
+    prompts: Sequence[Labelled], others: Sequence[Labelled], base: Path, folder: Path, plan: Plan
+) -> LearnedClassifier:
+    """Train on everything, into ``folder``."""
+    every = [*with_rough(prompts), *others]
+    return Trainer(every, base, folder, plan).train(range(len(every)), folder)
+
+
+def _measured(
+    prompts: Sequence[Labelled], others: Sequence[Labelled], base: Path, plan: Plan
+) -> tuple[float, dict[str, Any]]:
+    """Train without a fold of the prompts and without one file of them; the temperature, and the figures on both."""
+    source = [one for one in prompts if one.source == LEFT_OUT]
+    fold = [one for one in prompts if one.source != LEFT_OUT and one.in_fold(0, FOLDS)]
+    rest = [one for one in prompts if one.source != LEFT_OUT and not one.in_fold(0, FOLDS)]
+    every = [*with_rough(rest, half=0), *others]
+    with tempfile.TemporaryDirectory() as scratch:
+        classifier = Trainer(every, base, Path(scratch), plan).train(range(len(every)), Path(scratch))
+        groups = {
+            "held_out": [judged_by(classifier, one) for one in fold],
+            "held_out_rough": [judged_by(classifier, roughened(one, half=1)) for one in fold],
+            "left_out_source": [judged_by(classifier, one) for one in source],
+        }
+    figures = {name: figures_of(judged) for name, judged in groups.items() if judged}
+    print(json.dumps(figures, indent=1), flush=True)  # noqa: T201 - a program
+    return temperature_of([one for judged in groups.values() for one in judged]), figures
 
 
 def _sha256(path: Path) -> str:
