@@ -4,7 +4,7 @@
     python bench/classifier.py --labels FILE.jsonl      # the shipped weights on other prompts
     python bench/classifier.py --leave-out ru           # trains without a language, a file (en-3) or a source of labels (bfcl)
 
-``--leave-out`` trains on the rest first, for about ten minutes. ``--labels`` reads rows as `training/labelled.py` does.
+``--leave-out`` trains on the rest first, for about twenty minutes. ``--labels`` reads rows as `training/labelled.py` does.
 Latency is per prompt, rules and counting included, after warm-up, on the prompts of `training/prompts`. Informs; gates nothing.
 """
 
@@ -38,6 +38,7 @@ from training.scoring import figures_of, judged_by  # noqa: E402
 from training.train_classifier import LABELS, LABELS_OF_A_KIND, Trainer  # noqa: E402
 
 PROMPTS = ROOT / "training" / "prompts"
+GROUPS = ("held_out", "held_out_rough", "left_out_source")
 _WARM_UP = 50
 _TIMED = 1_000
 
@@ -95,7 +96,8 @@ def main() -> None:
     else:
         prompts = read_prompts(PROMPTS.glob("*.jsonl"))
         every = prompts[:: max(1, len(prompts) // (_WARM_UP + _TIMED))]
-        figures = json.loads((WEIGHTS / MANIFEST).read_text("utf-8"))["held_out"]
+        manifest = json.loads((WEIGHTS / MANIFEST).read_text("utf-8"))
+        figures = {name: manifest[name] for name in ("trained_on", *GROUPS) if name in manifest}
         figures["latency_ms"] = anyio.run(latency, every)
     print(json.dumps(figures, indent=1))
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,16 +54,23 @@ class Plan:
 
     layers: int = 6
     frozen: int = 3
-    epochs: int = 3
+    epochs: int = 4
     batch: int = 16
     rate: float = 3e-4
     seed: int = 7
 
+    @property
+    def of_rough(self) -> Plan:
+        """How to go on with rough prompts: one round, in smaller steps."""
+        return replace(self, epochs=1, rate=self.rate * 2 / 3)
+
 
 class Fitting:
-    """A classifier in training, over the layers of ``source``."""
+    """A classifier in training, over the layers of ``source``; ``begin`` has weights to begin with instead of its own."""
 
-    def __init__(self, source: ModelFile, words: Floats, plan: Plan, numbers: int) -> None:
+    def __init__(
+        self, source: ModelFile, words: Floats, plan: Plan, numbers: int, begin: Weights | None = None
+    ) -> None:
         self._plan = plan
         self._words = words
         self._original = _tensors_of(source, plan.layers)
@@ -76,6 +83,7 @@ class Fitting:
         }
         self.weights["heads.w"] = np.zeros((sum(HEADS.values()), source.width + numbers), np.float32)
         self.weights["heads.b"] = np.zeros(sum(HEADS.values()), np.float32)
+        self.weights.update({name: value.copy() for name, value in (begin or {}).items() if name in self.weights})
         self._layers = [Layer(name=f"l{layer}") for layer in range(plan.frozen, plan.layers)]
 
     def frozen_states(self, tokens: Sequence[Sequence[int]]) -> list[NDArray[np.float16]]:

@@ -1,13 +1,13 @@
 # ruff: noqa: INP001 - a folder of programs, no package
-"""Train the task classifier: prompts → `routing/analyzer/weights`. About half an hour on two cores.
+"""Train the task classifier: prompts → `routing/analyzer/weights`. About half an hour on an idle core.
 
     OPENBLAS_NUM_THREADS=1 python training/train_classifier.py [--prompts FOLDER] [--labels FILE] [--base FILE] [--out FOLDER]
 
-It trains twice, at once. First without every fifth group of prompts and without one file of them: this gives the figures on
-both and the temperature of the probabilities. Second on all. Each prompt is trained on as it is written and as people in a
-hurry write it (`training/roughen.py`). ``--base`` is multilingual-e5-small as `python server.py pull` fetches it. The manifest
-beside the weights names the files with their sha256, the seed and the figures. `bench/classifier.py` trains without one
-language or source.
+The prompts are learned as they are written, and then, for one round more, as people in a hurry write them
+(`training/roughen.py`); the weights midway between before and after that round do better on both than either (arXiv
+2109.01903). Every fifth group of prompts and one whole file of them are left out: they give the figures and the temperature of
+the probabilities. ``--base`` is multilingual-e5-small as `python server.py pull` fetches it. The manifest beside the weights
+names the files with their sha256, the seed and the figures. `bench/classifier.py` trains without one language or source.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +51,7 @@ from training.fitting import Example, Fitting, Plan  # noqa: E402
 from training.labelled import BadPrompts, Labelled, read_prompts, sampled  # noqa: E402
 from training.roughen import SURROUNDINGS, roughened  # noqa: E402
 from training.scoring import figures_of, judged_by, temperature_of  # noqa: E402
+from training.transformer import Weights  # noqa: E402
 
 WINDOW = 192
 """Tokens: of a longer prompt the first 62 and the last 128 are read, in about 20 ms."""
@@ -61,7 +61,9 @@ LABELS_OF_A_KIND = 30
 LEFT_OUT = "extra-rough"
 """The file whose prompts tell how the weights do on a source that they have not met."""
 
-ROUGH_VARIANTS = 2
+_REMINDED = 3
+"""Of the prompts as they were written, every third is in the round of rough ones."""
+
 VOCABULARY = ROOT / "training" / "vocabulary.txt"
 _LEAST_SPREAD = 1e-3
 
@@ -77,20 +79,24 @@ class Trainer:
         cut = folder / "cut.bin"
         write_encoder(cut, self._source, pieces=self._pieces, layers=plan.layers, window=WINDOW, trained={})
         self._cut: ModelFile = read_model(cut)
-        reader = Engine(cut, threads=1)
-        self._tokens = [reader._tokens(one.prompt) for one in prompts]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the very tokens that it will read
-        found = [features_of(one.prompt, classify(one.prompt)) for one in prompts]
-        self._names = tuple(sorted({name for features in found for name in features}))
-        self._numbers = np.array([vector_of(features, self._names) for features in found])
+        self._words = self._cut.words(np.arange(len(self._pieces)))
+        self._reader = Engine(cut, threads=1)
+        self._found = [features_of(one.prompt, classify(one.prompt)) for one in prompts]
+        self._names = tuple(sorted({name for features in self._found for name in features}))
         self._states: list[NDArray[np.float16]] | None = None
 
-    def train(self, rows: Sequence[int], folder: Path, temperature: float = 1.0) -> LearnedClassifier:
-        """Train on these of the prompts, write the weights into ``folder``, and load them as the server would."""
-        words = self._cut.words(np.arange(len(self._pieces)))
-        fitting = Fitting(self._cut, words, self._plan, len(self._names))
+    def train(
+        self, rows: Sequence[int], folder: Path, temperature: float = 1.0, *, half: int | None = None
+    ) -> LearnedClassifier:
+        """Train on these of the prompts, write the weights into ``folder``, and load them as the server would.
+
+        ``half`` is of the surroundings of rough prompts (`roughened`).
+        """
+        fitting = Fitting(self._cut, self._words, self._plan, len(self._names))
         if self._states is None:
-            self._states = fitting.frozen_states(self._tokens)
-        numbers = self._numbers[list(rows)]
+            self._states = fitting.frozen_states([self._tokens(one) for one in self.prompts])
+        mine = [self.prompts[row] for row in rows]
+        numbers = np.array([vector_of(self._found[row], self._names) for row in rows])
         heads = Heads(
             weights=np.empty((0, 0), np.float32),
             bias=np.empty(0, np.float32),
@@ -99,23 +105,43 @@ class Trainer:
             spreads=np.maximum(numbers.std(0), _LEAST_SPREAD),
             temperature=temperature,
         )
-        examples = [
+        told = fitting.fit(self._examples(mine, heads), [self._states[row] for row in rows])
+        print(*told, sep="\n", flush=True)  # noqa: T201 - a program
+        own = [one for one in mine if one.style != "other"]
+        rough = [*(roughened(one, half=half) for one in own), *own[::_REMINDED]]
+        before = fitting.rounded()
+        after = self._another_round(rough, heads, before)
+        midway = {name: (before[name] + value) / 2 for name, value in after.items()}
+        return self._written(midway, heads, folder)
+
+    def _another_round(self, prompts: Sequence[Labelled], heads: Heads, begin: Weights) -> Weights:
+        fitting = Fitting(self._cut, self._words, self._plan.of_rough, len(heads.names), begin)
+        states = fitting.frozen_states([self._tokens(one) for one in prompts])
+        print(*fitting.fit(self._examples(prompts, heads), states), sep="\n", flush=True)  # noqa: T201 - a program
+        return fitting.weights
+
+    def _tokens(self, one: Labelled) -> Sequence[int]:
+        """The very tokens that the server will read."""
+        return self._reader._tokens(one.prompt)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - see above
+
+    def _examples(self, prompts: Sequence[Labelled], heads: Heads) -> list[Example]:
+        return [
             Example(
-                tokens=self._tokens[row], numbers=heads.scaled(self._numbers[row]), answers=self.prompts[row].answers
+                tokens=self._tokens(one),
+                numbers=heads.scaled(vector_of(features_of(one.prompt, classify(one.prompt)), heads.names)),
+                answers=one.answers,
             )
-            for row in rows
+            for one in prompts
         ]
-        for told in fitting.fit(examples, [self._states[row] for row in rows]):
-            print(told, flush=True)  # noqa: T201 - a program
-        weights = fitting.weights
-        trained = {name: value for name, value in weights.items() if not name.startswith("heads")}
+
+    def _written(self, weights: Weights, heads: Heads, folder: Path) -> LearnedClassifier:
         write_encoder(
             folder / ENCODER,
             self._source,
             pieces=self._pieces,
             layers=self._plan.layers,
             window=WINDOW,
-            trained=trained,
+            trained={name: value for name, value in weights.items() if not name.startswith("heads")},
         )
         write_heads(folder / HEADS, replace(heads, weights=weights["heads.w"], bias=weights["heads.b"]))
         write_manifest(folder, {})
@@ -136,18 +162,24 @@ def train_and_write(paths: Sequence[Path], labels: Path | None, base: Path, out:
 
     """
     prompts = read_prompts(paths)
-    others = sampled(labels, LABELS_OF_A_KIND) if labels else []
-    with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(2) as pool:
+    own = len(prompts)
+    prompts += sampled(labels, LABELS_OF_A_KIND) if labels else []
+    with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        measuring = pool.submit(_measured, prompts, others, base, plan)
-        pool.submit(_trained, prompts, others, base, folder, plan).result()
-        temperature, figures = measuring.result()
+        trainer = Trainer(prompts, base, folder, plan)
+        fold = [row for row, one in enumerate(prompts[:own]) if one.source != LEFT_OUT and one.in_fold(0, FOLDS)]
+        source = [row for row, one in enumerate(prompts[:own]) if one.source == LEFT_OUT]
+        rest = sorted(set(range(len(prompts))) - set(fold) - set(source))
+        classifier = trainer.train(rest, folder, half=0)
+        temperature, figures = measured(classifier, [prompts[row] for row in fold], [prompts[row] for row in source])
+        print(json.dumps(figures, indent=1), flush=True)  # noqa: T201 - as above
         write_heads(folder / HEADS, replace(read_heads(folder / HEADS), temperature=temperature))
         facts: dict[str, object] = {
             "base": MULTILINGUAL_E5_SMALL.sha256,
             "prompts": {path.name: {"sha256": _sha256(path), "rows": _rows(path)} for path in paths},
             "surroundings": _sha256(SURROUNDINGS),
-            "labels": {"sha256": _sha256(labels), "rows": len(others)} if labels else None,
+            "trained_on": f"all but every fifth group and {LEFT_OUT}.jsonl, which the figures are of",
+            "labels": {"sha256": _sha256(labels), "rows": len(prompts) - own} if labels else None,
             "vocabulary": _sha256(VOCABULARY),
             "plan": asdict(plan),
             "temperature": temperature,
@@ -160,37 +192,17 @@ def train_and_write(paths: Sequence[Path], labels: Path | None, base: Path, out:
     return figures
 
 
-def with_rough(prompts: Sequence[Labelled], *, half: int | None = None) -> list[Labelled]:
-    """The prompts, and each of them said roughly in `ROUGH_VARIANTS` ways."""
-    return [*prompts, *(roughened(one, number, half=half) for number in range(ROUGH_VARIANTS) for one in prompts)]
-
-
-def _trained(
-    prompts: Sequence[Labelled], others: Sequence[Labelled], base: Path, folder: Path, plan: Plan
-) -> LearnedClassifier:
-    """Train on everything, into ``folder``."""
-    every = [*with_rough(prompts), *others]
-    return Trainer(every, base, folder, plan).train(range(len(every)), folder)
-
-
-def _measured(
-    prompts: Sequence[Labelled], others: Sequence[Labelled], base: Path, plan: Plan
+def measured(
+    classifier: LearnedClassifier, fold: Sequence[Labelled], source: Sequence[Labelled]
 ) -> tuple[float, dict[str, Any]]:
-    """Train without a fold of the prompts and without one file of them; the temperature, and the figures on both."""
-    source = [one for one in prompts if one.source == LEFT_OUT]
-    fold = [one for one in prompts if one.source != LEFT_OUT and one.in_fold(0, FOLDS)]
-    rest = [one for one in prompts if one.source != LEFT_OUT and not one.in_fold(0, FOLDS)]
-    every = [*with_rough(rest, half=0), *others]
-    with tempfile.TemporaryDirectory() as scratch:
-        classifier = Trainer(every, base, Path(scratch), plan).train(range(len(every)), Path(scratch))
-        groups = {
-            "held_out": [judged_by(classifier, one) for one in fold],
-            "held_out_rough": [judged_by(classifier, roughened(one, half=1)) for one in fold],
-            "left_out_source": [judged_by(classifier, one) for one in source],
-        }
-    figures = {name: figures_of(judged) for name, judged in groups.items() if judged}
-    print(json.dumps(figures, indent=1), flush=True)  # noqa: T201 - a program
-    return temperature_of([one for judged in groups.values() for one in judged]), figures
+    """The temperature and the figures on a fold, the same fold said roughly, and a source, none of them trained on."""
+    judged = {
+        "held_out": [judged_by(classifier, one) for one in fold],
+        "held_out_rough": [judged_by(classifier, roughened(one, half=1)) for one in fold],
+        "left_out_source": [judged_by(classifier, one) for one in source],
+    }
+    figures = {name: figures_of(some) for name, some in judged.items() if some}
+    return temperature_of([one for some in judged.values() for one in some]), figures
 
 
 def _sha256(path: Path) -> str:
