@@ -17,6 +17,8 @@ import anyio
 import platformdirs
 
 from routing.analyzer import RulesAnalyzer
+from routing.analyzer.cascade import CascadeAnalyzer
+from routing.analyzer.model_backed import SecondOpinion
 from routing.assembler import Assembler
 from routing.batches import BatchRunner
 from routing.budgets import Wallet
@@ -187,8 +189,9 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
         router = Router(
             catalog=catalog,
             sessions=store.sessions,
-            analyzer=RulesAnalyzer(counter),
-            selector=Selector(confidence_threshold=settings.confidence_threshold),
+            analyzer=CascadeAnalyzer(RulesAnalyzer(counter), mode=settings.analyzer, threads=settings.local_threads),
+            second_opinion=SecondOpinion(threshold=settings.confidence_threshold, mode=settings.analyzer),
+            selector=Selector(confidence_threshold=settings.confidence_threshold, sensitive=settings.sensitive),
             assembler=Assembler(counter=counter, toolbox=toolbox),
             dispatcher=DispatchEngine(
                 providers=providers,

@@ -232,6 +232,12 @@ class Purse:
         if hold.reservation is not None and self.store is not None:
             self.store.settle(hold.reservation, microusd)
 
+    def forget(self) -> None:
+        """Forget what the calls so far tell of the next ones and of the answer; what they cost stays."""
+        self.notices.clear()
+        self.passed_over.clear()
+        self._reasoning_tokens = 0
+
     def toolbox(self, inner: Toolbox) -> Toolbox:
         """The tools, the paid ones among them from this purse."""
         return PaidToolbox(inner=inner, purse=self) if any(self.tool_microusd.values()) else inner

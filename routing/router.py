@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 import anyio.to_thread
 
+from routing.analyzer.model_backed import SecondOpinion, analyst_of, asking, question
 from routing.assembler import Assembler
 from routing.budgets import Purse, Wallet, lowest, spoken
 from routing.catalog import Catalog, CatalogSource
@@ -18,12 +19,14 @@ from routing.errors import DeadlineExceeded, InvalidTask, NoEligibleModel
 from routing.escalation import Checked, Escalation, RunTests, no_tests
 from routing.forecasts import Forecasts
 from routing.recorder import OpenRoute, Recorder
+from routing.registry import Model
 from routing.selector import Selector
 from routing.selector.outlook import NO_OUTLOOK, Outlook
 from routing.state import Sessions
 from routing.types import (
     Analyzer,
     Answer,
+    ModelRequest,
     ModelSelection,
     OnProgress,
     Progress,
@@ -72,6 +75,7 @@ class Router:
     wallet: Wallet = field(default_factory=Wallet)
     forecasts: Forecasts | None = None
     run_tests: RunTests = no_tests
+    second_opinion: SecondOpinion = field(default_factory=lambda: SecondOpinion(threshold=0))
 
     async def route(self, task: Task, on_progress: OnProgress, route_id: str | None = None) -> RouteRecord:
         """Answer a task, under the ``route_id`` that its caller was told, or a new one.
@@ -100,24 +104,23 @@ class Router:
     async def _answer(self, task: Task, route: OpenRoute, on_progress: OnProgress) -> None:
         task = await self._resumed(task, route)
         catalog = await self.catalog.current()
-        route.analysis = analysis = await self.analyzer.analyze(task)
-        await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
         session_id = route.session_id or route.new_session_id
-        outlook = await self._outlook(task, analysis, catalog, key=route.route_id)
-        task, selection = self._selected(
-            task, analysis, catalog, low=await self._low_budget(session_id), outlook=outlook
+        purse = self.wallet.purse(
+            session_id,
+            call_microusd=task.constraints.max_cost_microusd,
+            beyond_budgets=task.beyond_budgets,
         )
+        low = await self._low_budget(session_id)
+        analysis = await self._understood(task, route, catalog, purse, thrifty=low is not None)
+        await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
+        outlook = await self._outlook(task, analysis, catalog, key=route.route_id)
+        task, selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)
         route.selection = selection
         route.baseline = self.recorder.baseline_of(catalog, "embedding" if task.texts else "chat")
         if task.tools or analysis.requires_tool_use:
             await self.assembler.toolbox.look()
         request = self.assembler.assemble(task, analysis, selection, catalog)
         route.notices += [*selection.notices, *request.notices]
-        purse = self.wallet.purse(
-            session_id,
-            call_microusd=task.constraints.max_cost_microusd,
-            beyond_budgets=task.beyond_budgets,
-        )
         dispatch = Dispatch(
             catalog=catalog,
             selection=selection,
@@ -139,7 +142,7 @@ class Router:
         return self.selector.stronger(task, dispatch.analysis, dispatch.catalog, than=model_id)
 
     async def decide(self, task: Task) -> Decision:
-        """Analyse a task and choose a model, without calling one. Raises as `route` does, up to the choice."""
+        """Analyse a task and choose a model, without calling any. Raises as `route` does, up to the choice."""
         validate(task)
         if task.session_id is not None and task.history is None:
             task = replace(task, history=await self.sessions.history(task.session_id, task.caller))
@@ -158,6 +161,46 @@ class Router:
         if task.session_id is not None and analysis.history_tokens:
             warm = await self.sessions.answered_by(task.session_id, task.caller, within_seconds=_CACHE_LASTS_SECONDS)
         return await self.forecasts.outlook(task, analysis, catalog, key=key, warm_model=warm)
+
+    def _analyst(self, task: Task, analysis: TaskAnalysis, catalog: Catalog) -> Model | None:
+        """Who may be asked what kind of task this is."""
+        return analyst_of(
+            (
+                model
+                for model in catalog.models.values()
+                if catalog.is_configured(model) and self.selector.may_see(model, analysis, catalog)
+            ),
+            task.constraints,
+        )
+
+    async def _understood(
+        self, task: Task, route: OpenRoute, catalog: Catalog, purse: Purse | None, *, thrifty: bool
+    ) -> TaskAnalysis:
+        """The analysis, after a second opinion where it is uncertain; nobody is paid for one where to be ``thrifty``."""
+        route.analysis = analysis = await self.analyzer.analyze(task)
+        route.notices += self.analyzer.notices
+        if not self.second_opinion.wanted(task, analysis):
+            return analysis
+        analyst = None if thrifty else self._analyst(task, analysis, catalog)
+
+        async def ask(request: ModelRequest) -> str:
+            assert analyst is not None  # noqa: S101 - nobody asks where there is none
+            dispatch = Dispatch(
+                catalog=catalog,
+                selection=asking(analyst),
+                analysis=question(analysis),
+                book=route.book,
+                on_progress=_unheard,
+                purse=purse,
+            )
+            return (await self.dispatcher.dispatch(request, dispatch)).answer.response.text
+
+        opinion = await self.second_opinion.on(task, analysis, ask if analyst else None)
+        if purse is not None:
+            purse.forget()
+        route.notices += opinion.notices
+        route.analysis = opinion.analysis
+        return opinion.analysis
 
     async def _low_budget(self, session_id: str | None) -> str | None:
         """What to say of the emptiest budget, where little of it is left."""
@@ -222,6 +265,10 @@ def _wants_chat(task: Task, catalog: Catalog) -> bool:
     """Whether the caller insists on a model that writes text."""
     forced = task.constraints.force_model
     return forced is not None and catalog.find(forced).kind == "chat"
+
+
+async def _unheard(_: Progress) -> None:
+    """What goes on while a model is asked about the task is no progress of the task."""
 
 
 def _notices_on(answer: Answer, selection: ModelSelection, purse: Purse | None, checked: Checked) -> list[str]:

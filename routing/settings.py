@@ -19,7 +19,7 @@ from routing.embedded.mirrors import OFFICIAL_HUB
 from routing.errors import SettingsError
 from routing.logs import LogFormat
 from routing.registry import Provider
-from routing.types import Access, CostPreference
+from routing.types import Access, AnalyzerMode, CostPreference, SensitivePolicy
 
 PREFIX = "POINTSMAN_"
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -74,7 +74,15 @@ class Settings(BaseModel):
     )
     shadow_share: float = Field(0.0, ge=0, le=1, description="Share of tasks that a second model answers unseen")
     shadow_model: str | None = Field(None, description="That second model; the matrix's own choice where none is named")
-    confidence_threshold: float = Field(0.7, ge=0, le=1, description="Below this, a task goes to tier 2 or better")
+    analyzer: AnalyzerMode = Field(
+        "auto", description="Who tells what kind of task it is: rules, learned weights, a model, or auto"
+    )
+    confidence_threshold: float = Field(
+        0.7, ge=0, le=1, description="Below this, a cheap model is asked, or the task goes to tier 2 or better"
+    )
+    sensitive: SensitivePolicy = Field(
+        "allow", description="Tasks that hold a secret or personal data: allow, notice, or local_only"
+    )
     max_retries: int = Field(2, ge=0, le=10, description="How often a model is asked again before the next one")
     hourly_budget_usd: float | None = Field(
         None, ge=0, le=1e6, description="Most to spend in an hour (UTC), in dollars"

@@ -42,6 +42,8 @@ FinishReason = Literal["stop", "length", "content_filter", "tool_call", "error"]
 AttemptOutcome = Literal["answered", "failed", "cancelled"]
 RouteOutcome = Literal["completed", "failed", "cancelled"]
 EmbeddingForm = Literal["vectors", "ranking", "pairs"]
+AnalyzerMode = Literal["auto", "rules", "learned", "model"]
+SensitivePolicy = Literal["allow", "notice", "local_only"]
 Vector = tuple[float, ...]
 
 CATEGORIES: tuple[Category, ...] = get_args(Category)
@@ -156,7 +158,8 @@ class TaskAnalysis:
     """What the analyzer understood of a task.
 
     ``confidence`` is the probability (0 to 1) that ``category`` is right; ``reasoning`` says in one line what it was
-    read from. ``tools_named`` are tools that the prompt asks for in so many words.
+    read from. ``analyzer`` says who decided: rules, learned or model. ``tools_named`` are tools that the prompt asks for in so
+    many words.
 
     ``estimated_input_tokens`` covers system, history and prompt (or the texts that are to be embedded, of which
     ``longest_text_tokens`` is the longest); ``history_tokens`` is the part of it that can be left out where a window is too
@@ -479,7 +482,10 @@ OnText = Callable[[str], Awaitable[None]]
 
 
 class Analyzer(Protocol):
-    """Stage 1. Understands a task."""
+    """Stage 1. Understands a task. ``notices`` are what every caller should know of how well it can, now."""
+
+    @property
+    def notices(self) -> tuple[str, ...]: ...
 
     async def analyze(self, task: Task) -> TaskAnalysis: ...
 

@@ -30,6 +30,7 @@ class Terminal:
             "POINTSMAN_HOME": str(home),
             "POINTSMAN_DISCOVER": "false",
             "POINTSMAN_LOCAL_MODEL": "off",
+            "POINTSMAN_ANALYZER": "learned",  # nobody is asked about a task: every request is its own
             "OPENAI_API_KEY": "sk-canary",
             "OPENAI_BASE_URL": upstream.url,
         }

@@ -39,9 +39,17 @@ def test_everything_in_the_wheel_lies_under_one_name(wheel: Path) -> None:
         "registry.json",
         "routing/registry.schema.json",
         "routing/embedded/child.py",
+        "routing/analyzer/weights/encoder.bin",
+        "routing/analyzer/weights/heads.npz",
+        "routing/analyzer/weights/manifest.json",
     ):
         assert f"pointsman/{needed}" in names
     assert not [name for name in names if name.endswith(".pth") or "test" in name]
+
+
+def test_all_weights_in_the_wheel_are_small(wheel: Path) -> None:
+    weights = [one for one in zipfile.ZipFile(wheel).infolist() if "/weights/" in one.filename]
+    assert sum(one.file_size for one in weights) < 30_000_000
 
 
 async def test_the_installed_package_shakes_hands(wheel: Path, tmp_path: Path) -> None:

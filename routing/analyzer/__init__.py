@@ -7,7 +7,10 @@
     effort.py      complexity, and the length of the answer
     language.py, sensitive.py
     rules.py       the evidence added up
-    this page      the analyzer itself: the rules, imported on first use, and the counting
+    learned.py     shipped weights: an encoder and what the rules found, judged together
+    cascade.py     the rules, and the weights over them; the analyzer that the server uses
+    model_backed.py    a second opinion on uncertain tasks, from a cheap model
+    this page      the rules as an analyzer, imported on first use, and the counting
 
 Compiling the rules takes 80 ms that a host waiting for the list of tools should not pay.
 """
@@ -18,11 +21,15 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from routing.tokens import DEFAULT_TOKENIZER, TokenCounter
 from routing.types import Message, Task, TaskAnalysis, TokenCount
+
+if TYPE_CHECKING:
+    from routing.analyzer.rules import Classification
 
 _COUNT_IN_THREAD_CHARS = 50_000
 _IMAGE_TOKENS = 1_300
@@ -35,8 +42,18 @@ class RulesAnalyzer:
     def __init__(self, counter: TokenCounter) -> None:
         self._counter = counter
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What every caller should know of the analyzer: nothing."""
+        return ()
+
     async def analyze(self, task: Task) -> TaskAnalysis:
         """Understand a task; raises nothing."""
+        analysis, _ = await self.examine(task)
+        return analysis
+
+    async def examine(self, task: Task) -> tuple[TaskAnalysis, Classification]:
+        """Understand a task, and show what was found on the way; raises nothing."""
         if "routing.analyzer.rules" not in sys.modules:
             await anyio.to_thread.run_sync(importlib.import_module, "routing.analyzer.rules")
         if not self._counter.ready(DEFAULT_TOKENIZER):
@@ -46,12 +63,12 @@ class RulesAnalyzer:
         schema = task.response_schema is not None
         found = classify(task.prompt, system=task.system or "", tools=task.tools or (), schema=schema)
         if task.texts:
-            return await self._of_texts(task, analysis_of(task, found, TokenCount(tokens=0, exact=True)))
+            return await self._of_texts(task, analysis_of(task, found, TokenCount(tokens=0, exact=True))), found
         history = task.history or ()
         total = await self._count((*history, Message(role="user", content=task.prompt)), task.system or "")
         droppable = (await self._count(history, "")).tokens if history else 0
         analysis = replace(analysis_of(task, found, total), history_tokens=min(droppable, total.tokens))
-        return _with_images(analysis, len(task.images)) if task.images else analysis
+        return (_with_images(analysis, len(task.images)) if task.images else analysis), found
 
     async def _of_texts(self, task: Task, analysis: TaskAnalysis) -> TaskAnalysis:
         """Texts to embed were handed over: that is what the task is, whatever its prompt sounds like."""

@@ -137,7 +137,7 @@ def shares_of(evidence: Iterable[Evidence]) -> dict[Category, float]:
 
 def analysis_of(task: Task, found: Classification, tokens: TokenCount) -> TaskAnalysis:
     """Put what was found and counted into the pipeline's terms."""
-    secrets = sensitive_in(f"{task.system or ''}\n{task.prompt}")
+    secrets = sensitive_in(f"{task.system or ''}\n{task.prompt}") or sensitive_in(_brought_along(task))
     echoed = tokens.tokens if "echo" in found.traits and found.category == "text_generation" else 0
     expected = output_tokens(found.category, found.complexity, found.reading.asked, echoed)
     return TaskAnalysis(
@@ -159,6 +159,11 @@ def analysis_of(task: Task, found: Classification, tokens: TokenCount) -> TaskAn
         analyzer="rules",
         reasoning=_reasoning(found, secrets),
     )
+
+
+def _brought_along(task: Task) -> str:
+    """What else a model would be shown."""
+    return "\n".join([*(message.content for message in task.history or ()), *task.texts])
 
 
 def _math_heavy(category: Category, traits: frozenset[Trait]) -> bool:

@@ -20,10 +20,19 @@ from routing.catalog import Catalog
 from routing.errors import NoEligibleModel
 from routing.pricing import spoken_usd
 from routing.registry import Model
-from routing.selector.constraints import Requirements, expected_cost, quality_of, rejection
+from routing.selector.constraints import Requirements, expected_cost, quality_of, rejection, stays_here
 from routing.selector.matrix import HIGH_COMPLEXITY, cell_for
 from routing.selector.outlook import NO_OUTLOOK, Outlook, Preference, preferred
-from routing.types import Category, CostPreference, ModelSelection, Rejection, SelectionPolicy, Task, TaskAnalysis
+from routing.types import (
+    Category,
+    CostPreference,
+    ModelSelection,
+    Rejection,
+    SelectionPolicy,
+    SensitivePolicy,
+    Task,
+    TaskAnalysis,
+)
 
 _MOST_FALLBACKS = 3
 _MOST_REASONS = 8
@@ -52,9 +61,13 @@ class _Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selector:
-    """Chooses models. ``confidence_threshold`` is the analyzer's confidence below which a task is treated as uncertain."""
+    """Chooses models. ``confidence_threshold`` is the analyzer's confidence below which a task is treated as uncertain.
+
+    ``sensitive`` says what becomes of tasks that hold a secret or personal data.
+    """
 
     confidence_threshold: float = 0.7
+    sensitive: SensitivePolicy = "allow"
 
     def select(
         self,
@@ -80,6 +93,7 @@ class Selector:
             input_tokens=analysis.estimated_input_tokens,
             low_budget=low_budget,
             outlook=outlook,
+            sensitive=self.sensitive,
         )
         catalog.check_providers(sorted(task.constraints.allowed_providers | task.constraints.denied_providers))
         if task.constraints.force_model:
@@ -99,7 +113,11 @@ class Selector:
         if task.constraints.force_model:
             return None
         needs = Requirements(
-            task=task, analysis=analysis, catalog=catalog, input_tokens=analysis.estimated_input_tokens
+            task=task,
+            analysis=analysis,
+            catalog=catalog,
+            input_tokens=analysis.estimated_input_tokens,
+            sensitive=self.sensitive,
         )
         reasons = {
             model_id: f"not stronger than {than}"
@@ -113,6 +131,10 @@ class Selector:
         ranked = _ranked(eligible, replace(needs, task=_balanced(task)), weak.tier - 1)
         reasoning = f"{ranked[0].display_name} is the cheapest that is stronger than {weak.display_name}"
         return _selection(_Choice(ranked=ranked, reasoning=reasoning), needs, reasons)
+
+    def may_see(self, model: Model, analysis: TaskAnalysis, catalog: Catalog) -> bool:
+        """Whether a model may be shown such a task, whatever it is asked about it."""
+        return self.sensitive != "local_only" or not analysis.sensitive or stays_here(model, catalog)
 
     def _choose(self, eligible: Sequence[Model], needs: Requirements) -> _Choice:
         choice = self._by_matrix(eligible, needs)
@@ -194,7 +216,7 @@ def _forced(name: str, needs: Requirements) -> ModelSelection:
         fallback_models=(),
         estimated_cost_microusd=cost,
         reasoning="forced by the caller; nothing else is tried",
-        notices=unpriced,
+        notices=(*unpriced, *_told_of_secrets(model, needs)),
         policy="forced",
     )
 
@@ -340,9 +362,17 @@ def _notices(primary: Model, needs: Requirements) -> tuple[str, ...]:
         )
     if needs.analysis.requires_vision and not needs.task.images:
         notices.append("The task mentions an image and brings none: pass it in images.")
+    notices += _told_of_secrets(primary, needs)
     if needs.constraints.self_hosted_only and not needs.catalog.registry.providers[primary.provider].self_hosted:
         notices.append(f"{primary.display_name} has open weights, but {primary.provider} runs it on its own machines.")
     return tuple(notices)
+
+
+def _told_of_secrets(model: Model, needs: Requirements) -> tuple[str, ...]:
+    if needs.sensitive != "notice" or not needs.analysis.sensitive or stays_here(model, needs.catalog):
+        return ()
+    holds = f"The task holds what looks like a secret or personal data, and goes to {model.provider}."
+    return (f"{holds} POINTSMAN_SENSITIVE=local_only keeps such tasks on machines of your own.",)
 
 
 def _nothing_left(needs: Requirements, reasons: dict[str, str | None]) -> str:

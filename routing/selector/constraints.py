@@ -13,7 +13,7 @@ from routing.catalog import Catalog
 from routing.pricing import cost_microusd, spoken_usd
 from routing.registry import Model
 from routing.selector.outlook import NO_OUTLOOK, Outlook
-from routing.types import Constraints, Task, TaskAnalysis, Usage
+from routing.types import Constraints, SensitivePolicy, Task, TaskAnalysis, Usage
 
 _FEWEST_CACHED_TOKENS = 1_024
 """No provider caches less (https://platform.openai.com/docs/guides/prompt-caching; Anthropic's smallest is the same)."""
@@ -37,6 +37,7 @@ class Requirements:
     forced: bool = False
     low_budget: str | None = None
     outlook: Outlook = NO_OUTLOOK
+    sensitive: SensitivePolicy = "allow"
 
     @property
     def constraints(self) -> Constraints:
@@ -121,6 +122,17 @@ def _not_self_hosted(model: Model, needs: Requirements) -> str | None:
     )
 
 
+def stays_here(model: Model, catalog: Catalog) -> bool:
+    """Whether what the model is told stays on machines of the user's own."""
+    return catalog.registry.providers[model.provider].self_hosted
+
+
+def _must_stay_here(model: Model, needs: Requirements) -> str | None:
+    if needs.sensitive != "local_only" or not needs.analysis.sensitive or stays_here(model, needs.catalog):
+        return None
+    return "POINTSMAN_SENSITIVE=local_only: the task holds a secret or personal data, and the model runs elsewhere"
+
+
 def _lacks_capability(model: Model, needs: Requirements) -> str | None:
     if needs.task.images and not model.capabilities.vision:
         return "it cannot see images"
@@ -176,6 +188,7 @@ CHECKS: tuple[Callable[[Model, Requirements], str | None], ...] = (
     _wrong_kind,
     _provider_unwanted,
     _not_self_hosted,
+    _must_stay_here,
     _lacks_capability,
     _too_small,
     _price_unknown,
