@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 import platformdirs
 import pytest
 
 from routing.tokens import VOCABULARIES
+from tests.host import ERAS, Era
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(params=ERAS)
+def era(request: pytest.FixtureRequest) -> Era:
+    return cast("Era", request.param)
 
 
 @pytest.fixture(scope="session")

@@ -6,24 +6,18 @@ import base64
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import anyio
 import pytest
 from mcp import Client
-from mcp_types import CallToolResult, TextContent
 
 import server
 from routing.tokens import TokenCounter
+from tests.host import Era, data_of, text_of
 from tests.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
-Era = Literal["legacy", "auto"]
-
-
-@pytest.fixture(params=["auto", "legacy"])
-def era(request: pytest.FixtureRequest) -> Era:
-    return cast("Era", request.param)
 
 
 @pytest.fixture
@@ -51,16 +45,6 @@ def environment(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPa
 async def client(era: Era) -> AsyncGenerator[Client]:
     async with Client(server.mcp, mode=era) as connected:
         yield connected
-
-
-def text_of(result: CallToolResult) -> str:
-    return "\n".join(block.text for block in result.content if isinstance(block, TextContent))
-
-
-def data_of(result: CallToolResult) -> dict[str, Any]:
-    assert not result.is_error, text_of(result)
-    assert result.structured_content is not None
-    return dict(result.structured_content)
 
 
 async def test_a_delegated_task_is_answered_with_model_tokens_cost_and_savings(
