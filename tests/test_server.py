@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,27 +18,6 @@ from tests.host import Era, data_of, text_of
 from tests.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def upstream() -> Generator[Upstream]:
-    with Upstream() as running:
-        yield running
-
-
-@pytest.fixture
-def environment(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A machine on which OpenAI is configured, at a loopback upstream, and nothing else."""
-    variables = {
-        "POINTSMAN_HOME": str(tmp_path / "home"),
-        "POINTSMAN_DISCOVER": "false",
-        "POINTSMAN_LOCAL_MODEL": "off",
-        "OPENAI_API_KEY": "sk-canary",
-        "OPENAI_BASE_URL": upstream.url,
-    }
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    return variables
 
 
 @asynccontextmanager
