@@ -236,7 +236,10 @@ def load_settings(variables: Mapping[str, str], default_home: Path) -> Settings:
     try:
         return Settings.model_validate({**given, "variables": dict(variables)})
     except ValidationError as invalid:
-        problems = "; ".join(f"{PREFIX}{error['loc'][0]!s}".upper() + f": {error['msg']}" for error in invalid.errors())
+        problems = "; ".join(
+            f"{PREFIX}{error['loc'][0]!s}".upper() + f": {error['msg'].removeprefix('Value error, ')}"
+            for error in invalid.errors()
+        )
         raise SettingsError(f"{problems}. Correct the variable, or unset it to take the default.") from None
 
 

@@ -13,7 +13,6 @@ import pytest
 from mcp import Client
 
 import server
-from routing.tokens import TokenCounter
 from tests.host import Era, data_of, text_of
 from tests.upstream import Upstream
 
@@ -320,14 +319,3 @@ async def test_every_tool_has_a_title_all_hints_described_arguments_and_an_outpu
         assert tool.output_schema is not None
         assert tool.input_schema["additionalProperties"] is False
         assert all("description" in argument for argument in tool.input_schema["properties"].values()), tool.name
-
-
-async def test_the_list_of_tools_costs_a_host_less_than_4000_tokens(vocabularies: Path) -> None:
-    counter = TokenCounter(vocabularies)
-    await counter.load()
-    tools = await server.mcp.list_tools()
-
-    counts = [counter.count(tool.model_dump_json(by_alias=True, exclude_none=True)) for tool in tools]
-
-    assert all(count.exact for count in counts)
-    assert sum(count.tokens for count in counts) < 4_000

@@ -88,8 +88,9 @@ def all_resources() -> Sequence[Readable]:
     return (*models.resources(), *jobs.resources(), *sessions.resources(), *report.resources())
 
 
+@functools.cache
 def all_prompts() -> Sequence[Offer]:
-    """Every prompt, in the stable order in which hosts see them."""
+    """Every prompt, in the stable order in which hosts see them. Made once, too."""
     return prompts.prompts()
 
 

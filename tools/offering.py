@@ -102,7 +102,7 @@ class OfferingServer(MCPServer[Services]):
 
     async def list_prompts(self) -> list[Prompt]:
         """The prompts whose tools are offered."""
-        return [prompt for prompt in await super().list_prompts() if self.offers(*_NEEDS[prompt.name])]
+        return [prompt for prompt in await super().list_prompts() if self.offers(*_NEEDS.get(prompt.name, ()))]
 
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: AnyContext | None = None
