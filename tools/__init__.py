@@ -33,9 +33,11 @@ from routing.settings import Settings, Toolset, check_names
 from tools import code, jobs, memory, models, prompts, report, route, sessions, web
 from tools.arguments import LoopTool
 from tools.base import StrictTool
+from tools.completions import completed
 from tools.prompts import Offer
 from tools.resources import Readable
 
+__all__ = ["all_prompts", "all_resources", "all_tools", "by_toolset", "completed", "loop_tools", "offered_tools"]
 _IN_THE_LOOP = get_args(LoopTool)
 
 

@@ -31,9 +31,8 @@ from mcp_types import (
 from pydantic import AnyUrl
 
 from routing.types import LOCAL_CALLER
-from tools import all_prompts, all_resources, all_tools
+from tools import all_prompts, all_resources, all_tools, completed
 from tools.base import Services
-from tools.completions import completed
 from tools.icons import ICON
 from tools.resources import scheme_of
 
