@@ -10,7 +10,7 @@
     web.py         web_search, fetch_url                              searching/  engines      fetching/  pages
     code.py        execute_python, validate_python_syntax             sandbox/    isolation
     memory.py      memory_store, memory_search, memory_list, memory_delete
-    report.py      usage_report, record_feedback, report://{period}                 dashboard/  the page that shows a report
+    report.py      usage_report, record_feedback, report://{period}     dashboard/  the page that shows a report
     resources.py   what a resource is
     prompts.py     delegate, compare_models, cost_check
     completions.py what may be put for an argument of these
