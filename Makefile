@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/sh
 
-.PHONY: demo test check conformance lint types format pull bench lock wheel mcpb clean
+.PHONY: demo test check conformance lint types format pages pull bench lock wheel mcpb clean
 
 demo: .venv/ready
 	@$(BIN)/python server.py pull
@@ -30,6 +30,11 @@ types: .venv/ready-dev
 format: .venv/ready-dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+# What is written from the code and held against it by a test: docs/tools.md and tests/tools.json.
+pages: .venv/ready-dev
+	$(BIN)/python docs/tools_page.py
+	$(BIN)/python -m tests.snapshot
 
 pull: .venv/ready
 	@$(BIN)/python server.py pull

@@ -41,6 +41,7 @@ from routing.price_refresh import refresh_overlay
 from routing.pricing import microusd, spoken_usd
 from routing.registry import Model, RegistryFile
 from routing.report import Breakdown, Period, Report, Window, window_of, window_since
+from routing.settings import PREFIX, TOOLSETS
 from routing.state import Reports
 from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Task
 from tools.arguments import constraints_of
@@ -91,10 +92,19 @@ def serve(
     ] = "stdio",
     host: Annotated[str, typer.Option(help="Address to listen on (HTTP).")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on (HTTP).", min=1, max=65_535)] = 8484,
+    toolsets: Annotated[
+        str | None, typer.Option(help=f"Offer only these, comma-separated: {', '.join(TOOLSETS)}.", metavar="NAMES")
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Offer only tools that change nothing.")] = False,
+    disable_tools: Annotated[
+        str | None, typer.Option(help="Do not offer these tools, comma-separated.", metavar="NAMES")
+    ] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Send each task to the cheapest model that is good enough. Without a command: serve MCP."""
     server: Server = ctx.obj
+    said = {"TOOLSETS": toolsets, "READ_ONLY": "true" if read_only else None, "DISABLE_TOOLS": disable_tools}
+    os.environ.update({f"{PREFIX}{name}": value for name, value in said.items() if value is not None})
     if version:
         out.print(server.version, highlight=False)
     elif ctx.invoked_subcommand is None:

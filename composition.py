@@ -44,7 +44,7 @@ from routing.state.sqlite import SqliteStore
 from routing.telemetry import Observer, Telemetry
 from routing.tokens import TokenCounter
 from routing.types import OnProgress
-from tools import loop_tools
+from tools import loop_tools, offered_tools
 from tools.base import Services
 from tools.fetching.addresses import Allowed
 from tools.fetching.late import LateFetcher
@@ -163,10 +163,11 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
 
     Raises:
         RegistryError: a registry file is broken.
-        SettingsError: the home folder cannot be used.
+        SettingsError: the home folder cannot be used, or a tool is to be disabled that there is not.
 
     """
     registry = check_registry(settings)
+    offered = offered_tools(settings)
     counter = TokenCounter(settings.vocabularies)
     catalog = CatalogSource(settings, registry)
     runtime = EmbeddedRuntime(
@@ -178,7 +179,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
     fetcher = LateFetcher(Allowed.of(settings.fetch_allow))
     search = WebSearch(engines_of(settings))
     telemetry = Telemetry(prompts=settings.trace_prompts, observers=observers)
-    toolbox = ServerToolbox(loop_tools(), able={"web_search": can_search, "execute_python": can_run_code})
+    toolbox = ServerToolbox(loop_tools(offered), able={"web_search": can_search, "execute_python": can_run_code})
     async with SqliteStore(
         settings.database,
         session_ttl_seconds=settings.session_ttl_seconds,
@@ -223,6 +224,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
                 sandbox=sandbox,
                 fetcher=fetcher,
                 search=PaidSearch(search, wallet),
+                offered=offered,
                 telemetry=telemetry,
             )
             toolbox.serve(replace(services, search=search))  # a route pays for its searches from its own purse

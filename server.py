@@ -22,7 +22,6 @@ gc.disable()  # what the imports make is there to stay: looking through it again
 
 import anyio  # noqa: E402
 from mcp.server import MCPServer  # noqa: E402
-from mcp_types import Tool  # noqa: E402
 
 from composition import check_registry, composed, settings_of  # noqa: E402
 from routing.errors import RoutingError, SettingsError  # noqa: E402
@@ -33,8 +32,9 @@ from routing.settings import Settings  # noqa: E402
 from routing.telemetry import Observer, exporting  # noqa: E402
 from tools import all_tools, dashboard  # noqa: E402
 from tools.base import Services  # noqa: E402
-from tools.jobs import add_resources  # noqa: E402
+from tools.icons import ICON  # noqa: E402
 from tools.monitoring import OperationTimer, routes  # noqa: E402
+from tools.offering import OfferingServer  # noqa: E402
 from tools.report import dashboard_data  # noqa: E402
 
 VERSION = "0.1.0"
@@ -44,9 +44,15 @@ SECONDS_BEFORE_A_SANDBOX_IS_TRIED = 2.0
 Transport = Literal["stdio", "sse", "streamable-http"]
 
 INSTRUCTIONS = (
-    "Pointsman answers self-contained tasks with the cheapest model that is good enough. Delegate work that does not need "
-    "you or your conversation: summaries, drafts, translations, extraction, classification, clear coding tasks, questions. "
-    "Put everything that is needed into prompt. Keep work that depends on what only you have seen."
+    "Pointsman does self-contained tasks on the cheapest model that is good enough, and keeps the bill.\n"
+    "Delegate what you can describe completely: summaries, drafts, translations, extraction, classification, code to a clear "
+    "specification, factual questions; and the same task over many items (route_batch). The more text goes in or out, the "
+    "more it saves.\n"
+    "Keep what depends on your conversation, the user's files or your own tools; steps that you must take yourself; answers "
+    "shorter than the prompt would be.\n"
+    "The model sees only the prompt: put in the goal, the material and the form of the answer. Check what comes back; it "
+    "may be from a small model. If it falls short, ask again with cost_preference best_quality, or do it yourself. Continue "
+    "with session_id; with status running, call get_answer. Before a large job, estimate_cost says what it would cost."
 )
 
 
@@ -89,16 +95,13 @@ class SharedServices:
                 self.services = None
 
 
-class PointsmanServer(MCPServer[Services]):
-    """An MCP server that offers to run code only where there is a sandbox that holds."""
+class PointsmanServer(OfferingServer):
+    """The server over this process's services."""
 
-    async def list_tools(self) -> list[Tool]:
-        """The tools that can be used on this host, as far as is known: hosts ask while the sandboxes are still being tried."""
-        offered = await super().list_tools()
-        services = lifespan.services
-        if services is None or services.sandbox.may_hold:
-            return offered
-        return [tool for tool in offered if tool.name != "execute_python"]
+    @property
+    def services(self) -> Services | None:
+        """Those of the lifespan, while it lasts."""
+        return lifespan.services
 
 
 async def _dashboard_data(period: Period) -> str:
@@ -118,13 +121,14 @@ mcp = PointsmanServer(
     title="Pointsman",
     version=VERSION,
     instructions=INSTRUCTIONS,
+    icons=[ICON],
     tools=list(all_tools()),
     lifespan=lifespan,
     log_level="WARNING",
     middleware=[OperationTimer(TOOL_NAMES)],
     extensions=[dashboard.apps()],
 )
-add_resources(mcp)
+mcp.equip()
 gc.freeze()  # and no later collection looks through it either
 gc.enable()
 

@@ -23,6 +23,7 @@ from routing.state import AttemptSums, LatencyCount, RouteSums, ScoreSums, Span,
 from routing.types import Usage
 
 Period = Literal["hour", "day", "week", "month", "all"]
+PERIODS: tuple[Period, ...] = get_args(Period)
 Breakdown = Literal["model", "provider", "tier", "category"]
 BREAKDOWNS: tuple[Breakdown, ...] = get_args(Breakdown)
 

@@ -7,10 +7,10 @@ Vendors' keys and addresses have their usual names, which the registry's provide
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -25,6 +25,9 @@ PREFIX = "POINTSMAN_"
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 SearchEngine = Literal["brave", "tavily", "exa", "searxng", "duckduckgo"]
 SEARCH_ENGINES: tuple[SearchEngine, ...] = get_args(SearchEngine)
+Toolset = Literal["routing", "web", "code", "memory", "report"]
+"""Tools that are offered or left out together; `tools` says which are in which."""
+TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 _PREFERENCE_ALIASES = {"cost_optimized": "cheapest", "quality_optimized": "best_quality"}
 
 
@@ -38,16 +41,37 @@ def listed(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-def search_order_of(value: object) -> object:
-    """Split names of search engines at commas, and offer the nearest right one for a name that is none."""
+def names_of(value: object) -> object:
+    """Split names at commas, each once and in lower case."""
     if not isinstance(value, str):
         return value
-    names = tuple(dict.fromkeys(name.strip().lower() for name in value.split(",") if name.strip()))
-    if unknown := [name for name in names if name not in SEARCH_ENGINES]:
-        nearest = get_close_matches(unknown[0], SEARCH_ENGINES, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(SEARCH_ENGINES)}"
-        raise ValueError(f"{unknown[0]!r} is no search engine, {hint}")
-    return names
+    return tuple(dict.fromkeys(name.strip().lower() for name in value.split(",") if name.strip()))
+
+
+def check_names(names: Iterable[str], known: Sequence[str], what: str) -> None:
+    """Refuse a name that is not ``known``, and offer the nearest right one.
+
+    Raises:
+        ValueError: the first such name.
+
+    """
+    for name in names:
+        if name not in known:
+            nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
+            raise ValueError(f"{name!r} is no {what} ({hint})")
+
+
+def chosen_from(known: Sequence[str], what: str) -> BeforeValidator:
+    """Read names that are all ``known``."""
+
+    def chosen(value: object) -> object:
+        names = names_of(value)
+        if isinstance(value, str):
+            check_names(cast("tuple[str, ...]", names), known, what)
+        return names
+
+    return BeforeValidator(chosen)
 
 
 class Settings(BaseModel):
@@ -98,7 +122,7 @@ class Settings(BaseModel):
     local_model: str = Field("auto", description="auto, off, or the path of a GGUF file of your own")
     local_threads: int | None = Field(None, ge=1, le=256, description="Threads of the embedded model")
     discover: bool = Field(default=True, description="Look for model servers on loopback (Ollama, LM Studio, …)")
-    search_order: Annotated[tuple[SearchEngine, ...], BeforeValidator(search_order_of)] = Field(
+    search_order: Annotated[tuple[SearchEngine, ...], chosen_from(SEARCH_ENGINES, "search engine")] = Field(
         SEARCH_ENGINES, min_length=1, description="Search engines in the order they are asked; one left out is not used"
     )
     sandbox: str = Field("auto", description="Where code runs: auto, off, or the name of one sandbox")
@@ -108,6 +132,13 @@ class Settings(BaseModel):
     )
     fetch_allow: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
         (), description="Hosts and networks that fetch_url may read although they are not public"
+    )
+    toolsets: Annotated[tuple[Toolset, ...], chosen_from(TOOLSETS, "toolset")] = Field(
+        TOOLSETS, min_length=1, description="The toolsets that are offered"
+    )
+    read_only: bool = Field(default=False, description="Offer only tools that change nothing")
+    disable_tools: Annotated[tuple[str, ...], BeforeValidator(names_of)] = Field(
+        (), description="Tools that are not offered"
     )
     log_level: LogLevel = Field("WARNING", description="Of the log on stderr")
     log_format: LogFormat = Field("text", description="Of the log on stderr: text or json")
@@ -205,7 +236,10 @@ def load_settings(variables: Mapping[str, str], default_home: Path) -> Settings:
     try:
         return Settings.model_validate({**given, "variables": dict(variables)})
     except ValidationError as invalid:
-        problems = "; ".join(f"{PREFIX}{error['loc'][0]!s}".upper() + f": {error['msg']}" for error in invalid.errors())
+        problems = "; ".join(
+            f"{PREFIX}{error['loc'][0]!s}".upper() + f": {error['msg'].removeprefix('Value error, ')}"
+            for error in invalid.errors()
+        )
         raise SettingsError(f"{problems}. Correct the variable, or unset it to take the default.") from None
 
 

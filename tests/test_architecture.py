@@ -52,7 +52,15 @@ def test_routing_knows_nothing_of_mcp_and_tools_and_only_adapters_know_vendors(p
 
 @pytest.mark.parametrize("path", [path for path in OURS if module_of(path).startswith("tools")], ids=module_of)
 def test_tools_import_no_vendor_and_no_other_page(path: Path) -> None:
-    shared = {"tools.base", "tools.arguments", "tools.results", "tools.schemas", *MACHINERY}
+    shared = {
+        "tools.base",
+        "tools.arguments",
+        "tools.icons",
+        "tools.resources",
+        "tools.results",
+        "tools.schemas",
+        *MACHINERY,
+    }
     imported = set(imports_of(path))
     assert not {name for name in imported if under(name, VENDORS)}
     if module_of(path) != "tools":

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,12 +49,6 @@ class Terminal:
         result = self.run(*arguments, "--json")
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
-
-
-@pytest.fixture
-def upstream() -> Generator[Upstream]:
-    with Upstream() as running:
-        yield running
 
 
 @pytest.fixture
@@ -363,3 +356,44 @@ def test_training_on_a_folder_without_data_says_so(terminal: Terminal, tmp_path:
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def listed(terminal: Terminal, *options: str, **env: str) -> list[str]:
+    """The tools that a server with these options lists on stdio."""
+    opening = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    messages: list[dict[str, Any]] = [
+        {"id": 1, "method": "initialize", "params": opening},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/list"},
+    ]
+    stdin = "".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages)
+    result = terminal.run(*options, stdin=stdin, **env)
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    return next([tool["name"] for tool in answer["result"]["tools"]] for answer in answers if answer.get("id") == 2)
+
+
+def test_options_say_which_tools_are_offered_and_win_over_variables(terminal: Terminal) -> None:
+    by_variable = {"POINTSMAN_TOOLSETS": "report", "POINTSMAN_DISABLE_TOOLS": "usage_report"}
+    options = ("--toolsets", "memory,report", "--read-only", "--disable-tools", "memory_list")
+
+    assert listed(terminal, **by_variable) == ["record_feedback"]
+    assert listed(terminal, *options, **by_variable) == ["memory_search", "usage_report"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--toolsets", "wbe"), "did you mean web?"),
+        (("--disable-tools", "web_serch"), "did you mean web_search?"),
+        (("--toolsets", "report", "--disable-tools", "usage_report,record_feedback"), "no tool is left to offer"),
+        (("--transport", "sse", "--port", "1", "--disable-tools", "web_serch"), "did you mean web_search?"),
+    ],
+)
+def test_a_misspelt_option_ends_the_start_with_one_line(
+    terminal: Terminal, options: tuple[str, ...], said: str
+) -> None:
+    result = terminal.run(*options)
+
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert said in result.stderr

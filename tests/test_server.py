@@ -3,64 +3,26 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import anyio
 import pytest
 from mcp import Client
-from mcp_types import CallToolResult, TextContent
 
 import server
-from routing.tokens import TokenCounter
+from tests.host import Era, data_of, text_of
 from tests.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
-Era = Literal["legacy", "auto"]
-
-
-@pytest.fixture(params=["auto", "legacy"])
-def era(request: pytest.FixtureRequest) -> Era:
-    return cast("Era", request.param)
-
-
-@pytest.fixture
-def upstream() -> Generator[Upstream]:
-    with Upstream() as running:
-        yield running
-
-
-@pytest.fixture
-def environment(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A machine on which OpenAI is configured, at a loopback upstream, and nothing else."""
-    variables = {
-        "POINTSMAN_HOME": str(tmp_path / "home"),
-        "POINTSMAN_DISCOVER": "false",
-        "POINTSMAN_LOCAL_MODEL": "off",
-        "OPENAI_API_KEY": "sk-canary",
-        "OPENAI_BASE_URL": upstream.url,
-    }
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    return variables
 
 
 @asynccontextmanager
 async def client(era: Era) -> AsyncGenerator[Client]:
     async with Client(server.mcp, mode=era) as connected:
         yield connected
-
-
-def text_of(result: CallToolResult) -> str:
-    return "\n".join(block.text for block in result.content if isinstance(block, TextContent))
-
-
-def data_of(result: CallToolResult) -> dict[str, Any]:
-    assert not result.is_error, text_of(result)
-    assert result.structured_content is not None
-    return dict(result.structured_content)
 
 
 async def test_a_delegated_task_is_answered_with_model_tokens_cost_and_savings(
@@ -357,14 +319,3 @@ async def test_every_tool_has_a_title_all_hints_described_arguments_and_an_outpu
         assert tool.output_schema is not None
         assert tool.input_schema["additionalProperties"] is False
         assert all("description" in argument for argument in tool.input_schema["properties"].values()), tool.name
-
-
-async def test_the_list_of_tools_costs_a_host_less_than_4000_tokens(vocabularies: Path) -> None:
-    counter = TokenCounter(vocabularies)
-    await counter.load()
-    tools = await server.mcp.list_tools()
-
-    counts = [counter.count(tool.model_dump_json(by_alias=True, exclude_none=True)) for tool in tools]
-
-    assert all(count.exact for count in counts)
-    assert sum(count.tokens for count in counts) < 4_000

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -20,13 +20,12 @@ from mcp import Client, StdioServerParameters
 from mcp.client.sse import sse_client
 from mcp.client.stdio import stdio_client
 
+from tests.host import ERAS, Era
 from tests.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = str(ROOT / "server.py")
-Era = Literal["legacy", "auto"]
-ERAS: tuple[Era, ...] = ("auto", "legacy")
 
 
 def environment(home: Path, upstream: Upstream) -> dict[str, str]:
@@ -136,7 +135,6 @@ async def stdio_host(command: str, args: list[str], env: dict[str, str], era: Er
         yield host
 
 
-@pytest.mark.parametrize("era", ERAS)
 async def test_the_command_that_the_readme_gives_to_hosts_starts_and_answers(
     tmp_path: Path, upstream: Upstream, era: Era
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import time
@@ -43,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What the tools call; made once per process by the server's lifespan."""
+    """What the tools call; made once per process by the server's lifespan. ``offered`` is what the settings leave."""
 
     settings: Settings
     catalog: CatalogSource
@@ -55,11 +54,17 @@ class Services:
     sandbox: Sandbox
     fetcher: LateFetcher
     search: WebSearch
+    offered: Sequence[StrictTool]
     telemetry: Telemetry = field(default_factory=Telemetry)
 
 
 class StrictTool(Tool):
     """A tool that refuses arguments it does not know, which the SDK would drop, and says what is wrong in plain words."""
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether it only looks."""
+        return self.annotations is not None and self.annotations.read_only_hint is True
 
     async def run(self, arguments: dict[str, Any], context: Any, convert_result: bool = False) -> Any:  # noqa: FBT001 - the SDK's signature
         """Run the tool.
@@ -121,16 +126,13 @@ def host_of(services: Services, catalog: Catalog) -> Host | None:
     model = catalog.models.get(services.settings.host_model or "")
     if model is None:
         return None
-    counted = services.router.assembler.counter.count(_schemas(), model.tokenizer)
+    counted = services.router.assembler.counter.count(_schemas(services.offered), model.tokenizer)
     return Host(model_id=model.model_id, prices=model.prices, schema_tokens=counted.tokens)
 
 
-@functools.cache
-def _schemas() -> str:
+def _schemas(offered: Sequence[StrictTool]) -> str:
     """The tools as a host puts them before its model."""
-    from tools import all_tools  # noqa: PLC0415 - that page imports this one
-
-    return json.dumps([[tool.name, tool.description, tool.parameters] for tool in all_tools()])
+    return json.dumps([[tool.name, tool.description, tool.parameters] for tool in offered])
 
 
 @contextmanager

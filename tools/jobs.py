@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp_types import CallToolResult, TextContent
 from pydantic import ConfigDict, Field, WithJsonSchema
 
 from routing.batches import LONGEST_ITEM_TOKENS, BatchState, prompts_of
-from routing.errors import RoutingError
 from routing.jobs import Running
 from routing.pricing import spoken_usd, usd
 from routing.state import BatchItem, BatchPlan
 from routing.types import LOCAL_CALLER, RouteRecord
 from tools import arguments as given
 from tools.base import Result, Services, StrictTool, errors_for_the_model, relay, services_of, strict_tool
+from tools.resources import Readable, errors_for_the_reader
 from tools.results import MOST_ANSWER_TOKENS, answered, part_end, unanswered
 
 AnyContext = Context[Services, Any]
-ANSWER_URI = "answer://{route_id}"
 _ROW_TOKENS = 120
 """What a task's row of data takes beside its text."""
 
@@ -170,10 +168,8 @@ def _bill(state: BatchState, result: BatchResult) -> str:
 
 async def answer_resource(route_id: str, ctx: AnyContext) -> str:
     """The whole of a long answer, or of one that outlived its call."""
-    try:
+    with errors_for_the_reader():
         outcome = await services_of(ctx).jobs.answer(route_id, LOCAL_CALLER, wait_seconds=0)
-    except RoutingError as error:
-        raise ResourceError(str(error)) from error
     if isinstance(outcome, RouteRecord):
         return outcome.text
     raise ResourceError(
@@ -181,9 +177,18 @@ async def answer_resource(route_id: str, ctx: AnyContext) -> str:
     )
 
 
-def add_resources(server: MCPServer[Any]) -> None:
-    """Offer the answers as resources."""
-    server.resource(ANSWER_URI, name="answer", title="An answer", mime_type="text/plain")(answer_resource)
+def resources() -> Sequence[Readable]:
+    """The resources of this page."""
+    return (
+        Readable(
+            uri="answer://{route_id}",
+            name="answer",
+            title="An answer",
+            mime_type="text/plain",
+            goes_with="get_answer",
+            read=answer_resource,
+        ),
+    )
 
 
 def tools() -> Sequence[StrictTool]:

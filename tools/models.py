@@ -11,11 +11,14 @@ from pydantic import Field
 
 from routing.catalog import Catalog
 from routing.doctor import prices_are_old
+from routing.errors import UnknownHandle
 from routing.registry import Model
 from routing.types import LOCAL_CALLER
 from tools.base import Services, StrictTool, errors_for_the_model, services_of, strict_tool
+from tools.resources import Readable, errors_for_the_reader
 from tools.results import HealthResult, ModelResult, ModelsResult
 
+MODELS_URI = "models://"
 _DAY_SECONDS = 86_400
 
 
@@ -108,6 +111,35 @@ def _row(model: Model, catalog: Catalog, health: HealthResult | None, today: dat
         self_hosted=model.self_hosted,
         superseded_by=model.superseded_by,
         health=health,
+    )
+
+
+async def models_resource(model_id: str, ctx: Context[Services, Any]) -> str:
+    """A model of the registry, configured or not, as list_models tells it; without an id, all that can be used."""
+    with errors_for_the_reader():
+        if not model_id:
+            return (await list_models(ctx)).model_dump_json()
+        services = services_of(ctx)
+        catalog = await services.catalog.current()
+        model = catalog.models.get(model_id)
+        if model is None:
+            raise UnknownHandle(f"there is no model {model_id!r}: {MODELS_URI} lists them.")
+        health = await health_of(services, catalog)
+    return _row(model, catalog, health.get(model_id), date.today()).model_dump_json()  # noqa: DTZ011 - as above
+
+
+def resources() -> Sequence[Readable]:
+    """The resources of this page. A model's id has a slash in it, hence the plus (RFC 6570)."""
+    return (
+        Readable(
+            uri=MODELS_URI + "{+model_id}",
+            name="models",
+            title="Models",
+            mime_type="application/json",
+            goes_with="list_models",
+            read=models_resource,
+            listed={MODELS_URI: "Models that can be used"},
+        ),
     )
 
 

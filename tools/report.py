@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 from mcp_types import CallToolResult, TextContent
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -18,6 +19,7 @@ from routing.errors import InvalidTask
 from routing.pricing import saved_microusd, spoken_usd, usd
 from routing.report import (
     BREAKDOWNS,
+    PERIODS,
     Alert,
     Breakdown,
     BudgetGauge,
@@ -34,6 +36,7 @@ from routing.report import (
 )
 from routing.types import LOCAL_CALLER, RouteRecord
 from tools.base import Result, Services, StrictTool, errors_for_the_model, host_of, services_of, strict_tool
+from tools.resources import Readable, errors_for_the_reader
 
 AnyContext = Context[Services, Any]
 DASHBOARD_URI = "ui://pointsman/dashboard.html"
@@ -498,6 +501,32 @@ def _in_brief(tool: StrictTool) -> StrictTool:
     tool.parameters = {**tool.parameters, "properties": lean}
     tool.fn_metadata.output_schema = {"type": "object"}
     return tool
+
+
+async def report_resource(period: str, ctx: AnyContext) -> str:
+    """What was spent and saved, how fast and how good it was, as usage_report tells it."""
+    known: Period | None = next((name for name in PERIODS if name == period), None)
+    if known is None:
+        raise ResourceNotFoundError(f"there is no report on {period!r}: it is one of {', '.join(PERIODS)}.")
+    with errors_for_the_reader():
+        services = services_of(ctx)
+        report = await reported(services, window_of(known, _now(services)))
+    return "\n".join([f"# Usage: {known}", "", spoken(report), "", *_spoken_groups(report, "model")]).rstrip() + "\n"
+
+
+def resources() -> Sequence[Readable]:
+    """The resources of this page."""
+    return (
+        Readable(
+            uri="report://{period}",
+            name="report",
+            title="Usage report",
+            mime_type="text/markdown",
+            goes_with="usage_report",
+            read=report_resource,
+            listed={f"report://{period}": f"Usage: {period}" for period in PERIODS},
+        ),
+    )
 
 
 def tools() -> Sequence[StrictTool]:

@@ -606,6 +606,10 @@ class Sessions(Protocol):
         """Return the caller's live session that was started or appended to last."""
         ...
 
+    async def recent(self, caller: str, limit: int) -> tuple[str, ...]:
+        """Return the caller's live sessions, at most ``limit`` of them, the one used last first."""
+        ...
+
     async def delete(self, session_id: str, caller: str) -> None:
         """Forget a session and its messages.
 
@@ -818,6 +822,10 @@ class Jobs(Protocol):
             UnknownHandle: this caller has no such answer, or it has expired.
 
         """
+        ...
+
+    async def recent(self, caller: str, limit: int) -> tuple[str, ...]:
+        """Return the route ids of what `find` knows for the caller, at most ``limit`` of them, the newest first."""
         ...
 
     async def open_batch(self, caller: str, plan: BatchPlan) -> str:

@@ -77,6 +77,10 @@ class SqliteJobs:
             return KeptAnswer(status="running")
         return KeptAnswer(status="failed", error=restored(row["error"]) or _DIED)
 
+    async def recent(self, caller: str, limit: int) -> tuple[str, ...]:
+        bindings = {"caller": stored(caller), "now": self._wall_clock(), "limit": limit}
+        return await self._database.read(partial(_select_recent, bindings=bindings))
+
     async def open_batch(self, caller: str, plan: BatchPlan) -> str:
         batch_id = new_handle("bat")
         row = {"batch_id": batch_id, "caller": stored(caller), "plan": json_text(plan)}
@@ -141,6 +145,10 @@ SELECT status, content, error, leased_until FROM answers
 WHERE route_id = :route_id AND caller = :caller AND expires_at > :now
 """
 
+_SELECT_RECENT = """
+SELECT route_id FROM answers WHERE caller = :caller AND expires_at > :now ORDER BY expires_at DESC, route_id LIMIT :limit
+"""
+
 _INSERT_BATCH = """
 INSERT INTO batches (batch_id, caller, plan, leased_until, expires_at)
 VALUES (:batch_id, :caller, :plan, :leased_until, :expires_at)
@@ -174,6 +182,10 @@ def _execute(connection: apsw.Connection, *, sql: str, row: Row) -> None:
 def _prolong(connection: apsw.Connection, *, bindings: Row) -> None:
     for sql in _PROLONG:
         connection.execute(sql, bindings)
+
+
+def _select_recent(connection: apsw.Connection, *, bindings: Row) -> tuple[str, ...]:
+    return tuple(row["route_id"] for row in select(connection, _SELECT_RECENT, bindings))
 
 
 def _select_one(connection: apsw.Connection, *, sql: str, bindings: Row, missing: str) -> Row:

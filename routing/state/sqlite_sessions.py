@@ -58,7 +58,11 @@ class SqliteSessions:
         await self.database.write(job)
 
     async def latest(self, caller: str) -> str | None:
-        return await self.database.read(partial(_select_latest, caller=caller, used_after=self._used_after()))
+        return next(iter(await self.recent(caller, 1)), None)
+
+    async def recent(self, caller: str, limit: int) -> tuple[str, ...]:
+        bindings = {"caller": stored(caller), "used_after": self._used_after(), "limit": limit}
+        return await self.database.read(partial(_select_recent, bindings=bindings))
 
     async def delete(self, session_id: str, caller: str) -> None:
         await self.database.write(partial(_delete_session, session=self._named(session_id, caller)))
@@ -91,8 +95,8 @@ _SELECT_MODEL = "SELECT answered_by FROM sessions WHERE session_id = :session_id
 _DELETE_SESSION = "DELETE FROM sessions WHERE session_id = :session_id"
 _DELETE_EXPIRED = "DELETE FROM sessions WHERE used_at <= :used_after"
 
-_SELECT_LATEST = """
-SELECT session_id FROM sessions WHERE caller = :caller AND used_at > :used_after ORDER BY used_at DESC, id DESC LIMIT 1
+_SELECT_RECENT = """
+SELECT session_id FROM sessions WHERE caller = :caller AND used_at > :used_after ORDER BY used_at DESC, id DESC LIMIT :limit
 """
 
 _SELECT_MESSAGES = "SELECT message FROM messages WHERE session_id = :session_id ORDER BY position"
@@ -174,9 +178,8 @@ def _append(
     connection.execute(_DELETE_OLDEST, {**key, "count": first_kept(roles, most)})
 
 
-def _select_latest(connection: apsw.Connection, *, caller: str, used_after: float) -> str | None:
-    rows = select(connection, _SELECT_LATEST, {"caller": stored(caller), "used_after": used_after})
-    return rows[0]["session_id"] if rows else None
+def _select_recent(connection: apsw.Connection, *, bindings: Row) -> tuple[str, ...]:
+    return tuple(row["session_id"] for row in select(connection, _SELECT_RECENT, bindings))
 
 
 def _delete_session(connection: apsw.Connection, *, session: _NamedSession) -> None:

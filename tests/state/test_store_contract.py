@@ -492,6 +492,33 @@ async def test_the_latest_session_is_the_one_used_last_and_still_live(store: Sto
     assert await store.sessions.latest(MINE) is None
 
 
+async def test_recent_sessions_are_the_callers_own_live_ones_the_one_used_last_first(
+    store: Store, clock: Clock
+) -> None:
+    old = await store.sessions.start(MINE)
+    clock.now += TTL_SECONDS - 1
+    first, second = await store.sessions.start(MINE), await store.sessions.start(MINE)
+    await store.sessions.start(THEIRS)
+    assert await store.sessions.recent(MINE, 9) == (second, first, old)
+    assert await store.sessions.recent(MINE, 1) == (second,)
+
+    clock.now += 1
+    assert await store.sessions.recent(MINE, 9) == (second, first)
+
+
+async def test_recent_answers_are_the_callers_own_that_are_still_kept_the_newest_first(
+    store: Store, clock: Clock
+) -> None:
+    for route_id, caller in (("rt_1", MINE), ("rt_2", THEIRS), ("rt_3", MINE)):
+        clock.now += 1
+        await store.jobs.finish(route_id, caller, record=None, error="it failed")
+    assert await store.jobs.recent(MINE, 9) == ("rt_3", "rt_1")
+    assert await store.jobs.recent(MINE, 1) == ("rt_3",)
+
+    clock.now += TTL_SECONDS - 1
+    assert await store.jobs.recent(MINE, 9) == ("rt_3",)
+
+
 async def test_a_deleted_session_is_unknown(store: Store) -> None:
     session_id, other = await store.sessions.start(MINE), await store.sessions.start(MINE)
     await store.sessions.append(session_id, MINE, turn(1))

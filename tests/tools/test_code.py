@@ -7,7 +7,7 @@ import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from mcp import Client
 from mcp.server import MCPServer
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import CallToolResult, ImageContent, TextContent
+from mcp_types import ImageContent
 
 import composition
 import server
 from routing.settings import load_settings
 from routing.tokens import TokenCounter
+from tests.host import Era, data_of, text_of
 from tools import code
 from tools.base import Services
 from tools.sandbox import Outcome
@@ -28,14 +29,8 @@ from tools.sandbox.bubblewrap import Bubblewrap
 from tools.sandbox.types import Backend, Verdict
 
 pytestmark = pytest.mark.anyio
-Era = Literal["legacy", "auto"]
 needs_sandbox = pytest.mark.skipif(Bubblewrap().missing() is not None, reason=str(Bubblewrap().missing()))
 MOST_LISTING_TOKENS = 310
-
-
-@pytest.fixture(params=["auto", "legacy"])
-def era(request: pytest.FixtureRequest) -> Era:
-    return cast("Era", request.param)
 
 
 @asynccontextmanager
@@ -52,15 +47,6 @@ async def client(home: Path, era: Era = "auto", *, sandbox: str = "bubblewrap") 
     tools = cast("list[Tool]", code.tools())
     async with Client(MCPServer[Services]("code", tools=tools, lifespan=lifespan), mode=era) as connected:
         yield connected
-
-
-def text_of(result: CallToolResult) -> str:
-    return "\n".join(block.text for block in result.content if isinstance(block, TextContent))
-
-
-def data_of(result: CallToolResult) -> dict[str, Any]:
-    assert not result.is_error, text_of(result)
-    return dict(result.structured_content or {})
 
 
 @needs_sandbox

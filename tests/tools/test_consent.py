@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import pytest
 from mcp import Client
-from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult, TextContent
+from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult
 
 import server
+from tests.host import Era, text_of
 from tests.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
-Era = Literal["legacy", "auto"]
 QUESTION = {"prompt": "What is the capital of France?", "force_model": "openai/gpt-4.1"}
-
-
-@pytest.fixture(params=["auto", "legacy"])
-def era(request: pytest.FixtureRequest) -> Era:
-    return cast("Era", request.param)
 
 
 @pytest.fixture
@@ -60,10 +55,6 @@ YES = ElicitResult(action="accept", content={"go_on": True})
 async def called(era: Era, person: Person | None, **arguments: Any) -> CallToolResult:
     async with Client(server.mcp, mode=era, elicitation_callback=person) as host:
         return await host.call_tool("route_and_answer", {**QUESTION, **arguments})
-
-
-def text_of(result: CallToolResult) -> str:
-    return "\n".join(block.text for block in result.content if isinstance(block, TextContent))
 
 
 async def test_a_person_who_is_asked_and_agrees_gets_the_answer(era: Era, upstream: Upstream) -> None:

@@ -8,20 +8,19 @@ import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
 
 import pytest
 from mcp import Client
-from mcp_types import CallToolResult, TextContent, TextResourceContents
+from mcp_types import TextResourceContents
 
 import composition
 import server
 from routing.tokens import TokenCounter
+from tests.host import Era, data_of, text_of
 from tests.upstream import Upstream
 from tools.results import MOST_ANSWER_TOKENS, part_end
 
 pytestmark = pytest.mark.anyio
-Era = Literal["legacy", "auto"]
 QUESTION = {"prompt": "What is the capital of France?", "force_model": "openai/gpt-4.1"}
 
 
@@ -47,11 +46,6 @@ class Slow(Upstream):
         super().__exit__(*error)
 
 
-@pytest.fixture(params=["auto", "legacy"])
-def era(request: pytest.FixtureRequest) -> Era:
-    return cast("Era", request.param)
-
-
 @pytest.fixture
 def upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Slow]:
     with Slow() as running:
@@ -71,16 +65,6 @@ def upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Slow]
 async def client(era: Era) -> AsyncGenerator[Client]:
     async with Client(server.mcp, mode=era) as connected:
         yield connected
-
-
-def text_of(result: CallToolResult) -> str:
-    return "\n".join(block.text for block in result.content if isinstance(block, TextContent))
-
-
-def data_of(result: CallToolResult) -> dict[str, Any]:
-    assert not result.is_error, text_of(result)
-    assert result.structured_content is not None
-    return dict(result.structured_content)
 
 
 async def test_a_slow_task_is_running_within_its_deadline_and_the_answer_is_there_for_a_client_that_reconnected(

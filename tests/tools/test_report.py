@@ -8,34 +8,29 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import pytest
 from mcp import Client
 from mcp.server import MCPServer
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import CallToolResult, TextContent, TextResourceContents
+from mcp_types import CallToolResult, TextResourceContents
 
 import composition
 from routing.settings import Settings, load_settings
 from routing.tokens import TokenCounter
 from routing.types import RouteRecord, ToolUse
 from tests.dashboard.hundred_tasks import CALLER, DEAR, LARGE, SMALL, hundred_tasks
+from tests.host import Era, data_of, text_of
 from tools import dashboard, report
 from tools.base import Services
 
 pytestmark = pytest.mark.anyio
-Era = Literal["legacy", "auto"]
 MOST_LISTING_TOKENS = 250
 
 
 class SettingsWithHost(Settings):
     host_model: str | None = None
-
-
-@pytest.fixture(params=["auto", "legacy"])
-def era(request: pytest.FixtureRequest) -> Era:
-    return cast("Era", request.param)
 
 
 @dataclass
@@ -70,15 +65,6 @@ async def connected(home: Path, era: Era = "auto", *, host_model: str | None = N
         )
         async with Client(mcp, mode=era) as host:
             yield Connected(host=host, services=services)
-
-
-def text_of(result: CallToolResult) -> str:
-    return "\n".join(block.text for block in result.content if isinstance(block, TextContent))
-
-
-def data_of(result: CallToolResult) -> dict[str, Any]:
-    assert not result.is_error, text_of(result)
-    return dict(result.structured_content or {})
 
 
 async def test_the_figures_of_a_hundred_tasks_are_those_worked_out_by_hand(tmp_path: Path, era: Era) -> None:

@@ -15,7 +15,7 @@ from mcp.server import MCPServer
 from routing.errors import ToolFailed
 from routing.state.sqlite import SqliteStore
 from routing.types import Image
-from tools import loop_tools
+from tools import all_tools, loop_tools
 from tools.base import Services
 from tools.readiness import can_run_code, can_search, findings
 from tools.sandbox import Outcome, Verdict
@@ -65,7 +65,7 @@ async def toolbox(
             search=WebSearch(cast("Any", engines)), sandbox=guest or Guest(), store=store, fetcher=None
         )
         services = cast("Services", parts)
-        box = ServerToolbox(loop_tools(), able={"web_search": can_search, "execute_python": can_run_code})
+        box = ServerToolbox(loop_tools(all_tools()), able={"web_search": can_search, "execute_python": can_run_code})
         box.serve(services)
         await box.look()
         yield box, services
@@ -88,7 +88,7 @@ async def test_a_toolbox_offers_what_this_server_can_run(tmp_path: Path) -> None
 
 
 async def test_before_there_are_services_nothing_is_offered_or_run() -> None:
-    box = ServerToolbox(loop_tools(), able={})
+    box = ServerToolbox(loop_tools(all_tools()), able={})
     await box.look()
 
     assert not box.specs
@@ -113,7 +113,7 @@ async def test_a_hosts_own_search_is_booked(tmp_path: Path) -> None:
         async def lifespan(_: MCPServer[Services]) -> AsyncGenerator[Services]:
             yield services
 
-        async with Client(MCPServer[Services]("t", tools=list(loop_tools()), lifespan=lifespan)) as host:
+        async with Client(MCPServer[Services]("t", tools=list(loop_tools(all_tools())), lifespan=lifespan)) as host:
             await host.call_tool("web_search", {"query": "points"})
         booked = await services.store.ledger.totals("local")
 

@@ -8,15 +8,15 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, cast
+from typing import cast
 
 import pytest
 from mcp import Client
 from mcp.server import MCPServer
-from mcp_types import CallToolResult, TextContent
 
 from routing.errors import SettingsError
 from routing.settings import load_settings
+from tests.host import Era, data_of, texts_of
 from tests.tools.fetching.website import World, reply, world
 from tools import web
 from tools.base import Services
@@ -24,14 +24,8 @@ from tools.fetching.addresses import Allowed
 from tools.searching import EngineFailed, Found, Freshness, SearchResults, WebSearch
 
 pytestmark = pytest.mark.anyio
-Era = Literal["legacy", "auto"]
 LONG = "".join(f"{number:05d}" for number in range(200))
 PAGES = {"/": reply(b"Hello there"), "/long": reply(LONG.encode()), "/empty": reply(b"")}
-
-
-@pytest.fixture(params=["auto", "legacy"])
-def era(request: pytest.FixtureRequest) -> Era:
-    return cast("Era", request.param)
 
 
 class Engine:
@@ -65,15 +59,6 @@ async def host(era: Era, *engines: Engine, pages: Mapping[str, bytes] = PAGES) -
         server = MCPServer[Services]("web", tools=list(web.tools()), lifespan=lifespan)
         async with Client(server, mode=era) as client:
             yield client, around
-
-
-def texts_of(result: CallToolResult) -> list[str]:
-    return [block.text for block in result.content if isinstance(block, TextContent)]
-
-
-def data_of(result: CallToolResult) -> dict[str, Any]:
-    assert not result.is_error, texts_of(result)
-    return dict(result.structured_content or {})
 
 
 def inside(envelope: str) -> str:

@@ -15,7 +15,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import anyio
 from mcp.server.apps import APP_MIME_TYPE, Apps
@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from routing.report import Period
+from routing.report import PERIODS, Period
 
 URI = "ui://pointsman/dashboard.html"
 PAGE = Path(__file__).with_name("dashboard.html")
@@ -35,7 +35,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ReadData = Callable[[Period], Awaitable[str]]
 """The report on a period as JSON, as `usage_report` gives it with all breakdowns."""
 
-_PERIODS: tuple[Period, ...] = get_args(Period)
 _HEADERS = {
     "cache-control": "no-store",
     "referrer-policy": "no-referrer",
@@ -76,7 +75,7 @@ def routes(read_data: ReadData, *, hosts: Sequence[str] = LOOPBACK, path: str = 
     async def data(request: Request) -> Response:
         period = _period_of(request.query_params.get("period", "week"))
         if period is None:
-            return PlainTextResponse(f"period is one of {', '.join(_PERIODS)}.", status_code=400, headers=_HEADERS)
+            return PlainTextResponse(f"period is one of {', '.join(PERIODS)}.", status_code=400, headers=_HEADERS)
         return Response(await read_data(period), media_type="application/json", headers=_HEADERS)
 
     return [
@@ -99,4 +98,4 @@ def _hash_of(tag: Literal["script", "style"], html: str) -> str:
 
 
 def _period_of(text: str) -> Period | None:
-    return next((period for period in _PERIODS if period == text), None)
+    return next((period for period in PERIODS if period == text), None)
