@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from routing.learning.policy import CONFIDENCE, Candidate, Measured, Verdict, cheapest_above, guard
+from routing.learning.policy import CONFIDENCE, Measured, Verdict, guard
 from routing.pricing import PriceList, cost_microusd, total_microusd
 from routing.state import Decided
 
@@ -211,8 +211,7 @@ def _by_forecast(row: Decided, *, prices: Prices, max_loss: float | None) -> str
     if expected is None:
         return None
     floor = expected - (DEFAULT_MAX_LOSS if max_loss is None else max_loss)
-    found = cheapest_above(_candidates(row, prices), floor)
-    return None if found is None else found.model_id
+    return _cheapest_above(floor, row, prices)
 
 
 def _by_chance(row: Decided) -> bool:
@@ -220,13 +219,18 @@ def _by_chance(row: Decided) -> bool:
 
 
 def _cheapest(row: Decided, *, prices: Prices) -> str | None:
-    found = cheapest_above(_candidates(row, prices), 0.0)
-    return None if found is None else found.model_id
+    return _cheapest_above(0.0, row, prices)
+
+
+def _cheapest_above(floor: float, row: Decided, prices: Prices) -> str | None:
+    """Of equally cheap ones the better."""
+    clear = [one for one in _candidates(row, prices) if one.quality >= floor]
+    cheapest = min(clear, key=lambda one: (one.cost, -one.quality, one.model_id), default=None)
+    return None if cheapest is None else cheapest.model_id
 
 
 def _best(row: Decided, *, prices: Prices) -> str | None:
-    priced = [one for one in _candidates(row, prices) if one.cost_microusd is not None]
-    best = max(priced, key=lambda one: (one.quality, -(one.cost_microusd or 0), one.model_id), default=None)
+    best = max(_candidates(row, prices), key=lambda one: (one.quality, -one.cost, one.model_id), default=None)
     return None if best is None else best.model_id
 
 
@@ -237,12 +241,21 @@ def _always(row: Decided, *, model_id: str) -> str | None:
     return model_id
 
 
-def _candidates(row: Decided, prices: Prices) -> list[Candidate]:
-    """The models that were weighed and are still there, each at today's price of the route's tokens."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A model that was weighed: its forecast, and what the route's tokens cost on it today."""
+
+    model_id: str
+    quality: float
+    cost: int
+
+
+def _candidates(row: Decided, prices: Prices) -> list[_Candidate]:
+    """The models that were weighed, are still there and have a price: one that is unknown is not zero."""
     return [
-        Candidate(model_id=model_id, quality=quality, cost_microusd=_price_on(row, prices[model_id]))
+        _Candidate(model_id=model_id, quality=quality, cost=cost)
         for model_id, quality in row.forecasts.items()
-        if model_id in prices
+        if model_id in prices and (cost := _price_on(row, prices[model_id])) is not None
     ]
 
 

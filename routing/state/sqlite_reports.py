@@ -234,7 +234,7 @@ FROM (
 
 
 _SELECT_DECIDED = """
-SELECT id, routes.route_id, routes.started_at, routes.category, complexity,
+SELECT id, routes.route_id, routes.started_at, routes.category, routes.complexity,
   coalesce(selection ->> '$.policy', 'matrix') AS policy,
   selection -> '$.primary_model' AS chosen_model, coalesce(selection -> '$.reference_model', 'null') AS reference_model,
   coalesce(selection -> '$.forecasts', '{}') AS forecasts, coalesce(selection ->> '$.propensity', 1.0) AS propensity,
