@@ -514,7 +514,7 @@ def _replay_notes(result: Replay) -> Iterable[str]:
 
 def _spoken_money(estimate: Estimate, *, signed: bool = False) -> str:
     values = (estimate.value, estimate.lowest, estimate.highest)
-    value, lowest, highest = (f"{amount / 1e6:{'+' if signed else ''},.4f}" for amount in values)
+    value, lowest, highest = (f"{amount / 1e6:{'+' if signed else ''},.6f}" for amount in values)
     return f"$ {value} [{lowest}, {highest}]" if estimate.lowest < estimate.highest else f"$ {value}"
 
 

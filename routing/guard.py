@@ -12,14 +12,17 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
 from routing.catalog import Catalog, CatalogSource
 from routing.learning.policy import Verdict
-from routing.replay import DEFAULT_MAX_LOSS, Prices, ledger_verdict
 from routing.state import Decided, Reports
+
+if TYPE_CHECKING:
+    from routing.replay import Prices
 
 VERDICT_LASTS_SECONDS = 3_600.0
 EVIDENCE_SECONDS = 90 * 86_400.0
@@ -62,7 +65,7 @@ class LedgerGuard:
         reports: Reports,
         catalog: CatalogSource,
         *,
-        max_loss: float = DEFAULT_MAX_LOSS,
+        max_loss: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._reports = reports
@@ -91,6 +94,8 @@ class LedgerGuard:
 
     async def _worked_out(self, caller: str) -> Verdict | None:
         """A new verdict; the old one where it cannot be had."""
+        from routing.replay import ledger_verdict  # noqa: PLC0415 - a host that waits for its tools needs none of it
+
         try:
             since = self._clock() - EVIDENCE_SECONDS
             rows = [row async for row in decided(self._reports, caller, since, scored=True)]

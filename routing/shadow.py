@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
-from routing.agreement import agreement
 from routing.budgets import Wallet, lowest
 from routing.catalog import Catalog
 from routing.dispatch.engine import Dispatch, DispatchEngine
@@ -131,6 +130,8 @@ class Shadows:
                 await self._book(shown, attempts, conversation)
 
     async def _book(self, shown: Shown, attempts: list[Attempt], conversation: Conversation | None) -> None:
+        from routing.agreement import agreement  # noqa: PLC0415 - few servers have shadows
+
         last = attempts[-1]
         alike = agreement(shown.text, conversation.answer.response.text) if conversation else None
         shadow = ShadowAnswer(

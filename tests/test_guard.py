@@ -91,7 +91,7 @@ async def watched(folder: Path) -> AsyncGenerator[Watched]:
     source = cast("CatalogSource", FixedCatalog(catalog(*MODELS.values())))
     async with SqliteStore(folder / "state.db", wall_clock=clock) as store:
         reports = Counted(store.reports)
-        guard = LedgerGuard(cast("Reports", reports), source, clock=clock)
+        guard = LedgerGuard(cast("Reports", reports), source, max_loss=0.02, clock=clock)
         yield Watched(store=store, guard=guard, reports=reports, clock=clock)
 
 
