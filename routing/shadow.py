@@ -192,11 +192,11 @@ def _shown(route: OpenRoute, task: Task, request: ModelRequest, catalog: Catalog
         return None
     if analysis.sensitive or task.constraints.force_model is not None:
         return None
-    tools_took_part = conversation.tools or any(message.tool_calls for message in request.messages)
+    tools_took_part = route.tools or any(message.tool_calls for message in request.messages)
     if request.texts or tools_took_part:
         return None
     limit = task.constraints.max_cost_microusd
-    bill = total_microusd([attempt.cost_microusd for attempt in route.attempts])
+    bill = total_microusd([attempt.cost_microusd for attempt in route.attempts])  # no tool had a part in it
     if limit is not None and bill is None:
         return None
     return Shown(

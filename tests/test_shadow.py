@@ -16,8 +16,18 @@ from routing.errors import ProviderUnavailable
 from routing.selector import Selector
 from routing.shadow import Shadows, is_drawn
 from routing.state import ShadowSums
-from routing.types import Constraints, ModelSelection, RouteRecord, TaskAnalysis
-from tests.builders import model
+from routing.types import (
+    NO_USAGE,
+    Answer,
+    Constraints,
+    Conversation,
+    ModelSelection,
+    RouteRecord,
+    Task,
+    TaskAnalysis,
+    ToolUse,
+)
+from tests.builders import model, request
 from tests.fakes import FakeProvider, reply
 from tests.test_router import CHEAP, DEAR, OTHER, TO_EMBED, VECTORS, House, house
 
@@ -224,6 +234,24 @@ async def test_sensitive_tasks_have_no_shadow(tmp_path: Path) -> None:
         await it.ask()
 
     assert it.asked == ["acme/cheap"]
+
+
+@pytest.mark.parametrize("with_tools", [True, False])
+async def test_an_answer_that_tools_took_part_in_has_no_shadow_to_be_compared_with(
+    tmp_path: Path, *, with_tools: bool
+) -> None:
+    async with shadowed(tmp_path) as it:
+        task = Task(prompt="What is the capital of France?")
+        decision = await it.house.router.decide(task)
+        async with it.house.router.recorder.recording(task) as route:
+            route.analysis, route.selection = decision.analysis, decision.selection
+            route.conversation = Conversation(answer=Answer(model_id="acme/cheap", response=reply(), usage=NO_USAGE))
+            if with_tools:
+                route.book_tool(ToolUse(name="web_search", is_error=False, latency_ms=1))
+            it.shadows.consider(route, task, request(task.prompt), decision.catalog)
+            await it.shadows.settled()
+
+    assert it.asked == ([] if with_tools else ["zeta/other"])
 
 
 async def test_tasks_for_vectors_have_no_shadow(tmp_path: Path) -> None:
