@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from routing.learning.policy import CONFIDENCE, Measured, Verdict, guard
+from routing.learning.policy import CONFIDENCE, Candidate, Measured, Verdict, best_within, guard
 from routing.pricing import PriceList, cost_microusd, total_microusd
 from routing.state import Decided
 
@@ -106,8 +106,8 @@ class Replay:
 def chooser(name: str, prices: Prices, *, max_loss: float | None = None) -> Chooser:
     """The policy of a name: one of `NAMED_POLICIES`, or the id of a model that takes everything.
 
-    ``learned`` is what it chose at the time; with a ``max_loss``, and where chance chose, the cheapest model whose forecast is
-    at most that much below the reference's. What a caller forced, every policy obeys.
+    ``learned`` is what it chose at the time; with a ``max_loss``, and where chance chose, the best value within that allowance
+    (`routing.learning.policy.best_within`). What a caller forced, every policy obeys.
     """
     match name:
         case "matrix":
@@ -207,11 +207,10 @@ def _by_matrix(row: Decided) -> str | None:
 def _by_forecast(row: Decided, *, prices: Prices, max_loss: float | None) -> str | None:
     if max_loss is None and row.reference_model is not None and not _by_chance(row):
         return row.chosen_model
-    expected = row.forecasts.get(row.reference_model or "")
-    if expected is None:
-        return None
-    floor = expected - (DEFAULT_MAX_LOSS if max_loss is None else max_loss)
-    return _cheapest_above(floor, row, prices)
+    weighed = {one.model_id: _as_candidate(one) for one in _candidates(row, prices)}
+    reference = weighed.get(row.reference_model or "")
+    allowance = DEFAULT_MAX_LOSS if max_loss is None else max_loss
+    return None if reference is None else best_within(list(weighed.values()), reference, allowance).model_id
 
 
 def _by_chance(row: Decided) -> bool:
@@ -219,13 +218,9 @@ def _by_chance(row: Decided) -> bool:
 
 
 def _cheapest(row: Decided, *, prices: Prices) -> str | None:
-    return _cheapest_above(0.0, row, prices)
-
-
-def _cheapest_above(floor: float, row: Decided, prices: Prices) -> str | None:
     """Of equally cheap ones the better."""
-    clear = [one for one in _candidates(row, prices) if one.quality >= floor]
-    cheapest = min(clear, key=lambda one: (one.cost, -one.quality, one.model_id), default=None)
+    weighed = _candidates(row, prices)
+    cheapest = min(weighed, key=lambda one: (one.cost, -one.quality, one.model_id), default=None)
     return None if cheapest is None else cheapest.model_id
 
 
@@ -248,6 +243,10 @@ class _Candidate:
     model_id: str
     quality: float
     cost: int
+
+
+def _as_candidate(one: _Candidate) -> Candidate:
+    return Candidate(model_id=one.model_id, quality=one.quality, cost_microusd=one.cost)
 
 
 def _candidates(row: Decided, prices: Prices) -> list[_Candidate]:

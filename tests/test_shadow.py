@@ -227,6 +227,8 @@ async def test_sensitive_tasks_have_no_shadow(tmp_path: Path) -> None:
         inner = it.house.router.analyzer
 
         class Sensitive:
+            notices = inner.notices
+
             async def analyze(self, task: Any) -> TaskAnalysis:
                 return replace(await inner.analyze(task), sensitive=True)
 
