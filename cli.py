@@ -13,12 +13,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_args
 
 import anyio
+import anyio.to_thread
 import typer
 from pydantic import BaseModel
 from rich.console import Console
@@ -32,14 +33,18 @@ from hosts.install import added, copied, made, removed, snippet
 from hosts.launch import Running, launch_of
 from hosts.machine import Machine
 from hosts.table import HOSTS, HostName
+from routing.catalog import Catalog
 from routing.doctor import Finding, examine, knock
 from routing.embedded.pull import pull as pulled
 from routing.errors import InvalidTask, NoEligibleModel, UnknownHandle
 from routing.estimate import estimates
 from routing.export import csv_rows, json_rows
+from routing.guard import decided as decided_rows
+from routing.guard import prices_of
 from routing.price_refresh import refresh_overlay
 from routing.pricing import microusd, spoken_usd
 from routing.registry import Model, RegistryFile
+from routing.replay import NAMED_POLICIES, Estimate, Replay, replayed
 from routing.report import Breakdown, Period, Report, Window, window_of, window_since
 from routing.settings import PREFIX, TOOLSETS
 from routing.state import Reports
@@ -297,6 +302,40 @@ def report(
 
 
 @app.command()
+def replay(
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="matrix, learned, cheapest, best_quality, or a model's id; may be repeated. [default: all four]"
+        ),
+    ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(help="Quality that learned may give up; by default what it chose at the time.", min=0, max=1),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="A day (UTC), or hour, day, week, month. [default: everything]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what other policies would have cost and earned on the tasks of the ledger."""
+    start = _replay_since(since)
+
+    async def played(services: Services, _: OnProgress) -> Replay:
+        catalog = await services.catalog.current()
+        prices = prices_of(catalog)
+        names = [_policy_of(name, catalog) for name in policy or NAMED_POLICIES]
+        rows = [row async for row in decided_rows(services.store.reports, LOCAL_CALLER, start)]
+        return await anyio.to_thread.run_sync(functools.partial(replayed, rows, names, prices, max_loss=max_loss))
+
+    result = _with_services(played, quiet=as_json)
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(result), indent=2) + "\n")
+        return
+    _print_replay(result)
+
+
+@app.command()
 def doctor(
     live: Annotated[
         bool, typer.Option("--live", help="Also ask every configured provider for a sign of life.")
@@ -377,7 +416,8 @@ def _with_services(work: Callable[[Services, OnProgress], Awaitable[T]], *, quie
     """Do some work over the services, with signs of life on stderr while it lasts."""
 
     async def main(on_progress: OnProgress) -> T:
-        async with composed(settings_of(os.environ)) as services:
+        settings = settings_of(os.environ).model_copy(update={"shadow_share": 0.0})
+        async with composed(settings) as services:  # a command ends with its answer, and would cut every shadow off
             return await work(services, on_progress)
 
     with signs_of_life(quiet=quiet) as on_progress:
@@ -421,6 +461,80 @@ def _window_of(period: Period | None, since: datetime | None) -> Window:
     return (
         window_of(period or "week", now) if since is None else window_since(since.replace(tzinfo=UTC).timestamp(), now)
     )
+
+
+def _replay_since(since: str | None) -> float | None:
+    """Where a replay begins, in seconds since the epoch: at a day, or with a period of `report`."""
+    if since is None:
+        return None
+    if since in get_args(Period):
+        return window_of(cast("Period", since), time.time()).since
+    try:
+        return datetime.fromisoformat(since).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise InvalidTask(
+            f"--since {since} is neither a day, as in 2026-11-21, nor one of {', '.join(get_args(Period))}."
+        ) from None
+
+
+def _policy_of(name: str, catalog: Catalog) -> str:
+    """A policy's name, or the id of the model that is to take everything.
+
+    Raises:
+        NoEligibleModel: there is no such model, or its price is unknown.
+
+    """
+    if name in NAMED_POLICIES:
+        return name
+    model = catalog.find(name)
+    if not model.prices.known:
+        raise NoEligibleModel(
+            f"the price of {model.model_id} is unknown, so it cannot be said what it would have cost."
+        )
+    return model.model_id
+
+
+def _print_replay(result: Replay) -> None:
+    if not result.routes:
+        out.print("The ledger has no answered tasks of that time whose cost is known.")
+        return
+    table = _table("policy", "cost", "against done", "same model", "forecast", "quality", "against done ", "support")
+    table.columns[0].overflow = "fold"
+    for row in (result.done, *result.policies):
+        money = (_spoken_money(row.cost_microusd), _spoken_money(row.cost_difference_microusd, signed=True))
+        quality = (_spoken_quality(row.quality), _spoken_quality(row.quality_difference, signed=True))
+        forecast = "" if row.predicted is None else f"{row.predicted:.3f}"
+        table.add_row(escape(row.policy), *money, f"{row.agreement:.0%}", forecast, *quality, f"{row.support:,.0f}")
+    out.print(table)
+    for line in _replay_notes(result):
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _replay_notes(result: Replay) -> Iterable[str]:
+    scored = f"{result.scored:,} of them scored" if result.scored else "none of them scored: quality is only forecast"
+    yield f"{result.routes:,} tasks, {scored}. In brackets: 95 % intervals over tasks. Support: scored answers of its own."
+    if result.unpriced:
+        yield f"{result.unpriced:,} tasks of unknown cost are left out."
+    for row in result.policies:
+        if row.undecided:
+            yield f"{row.policy}: {row.undecided:,} tasks do not tell what it would have done, and count as they were."
+    for model_id, times in result.gone.items():
+        yield f"{model_id} is no longer in the registry; {times:,} tasks name it."
+
+
+def _spoken_money(estimate: Estimate, *, signed: bool = False) -> str:
+    values = (estimate.value, estimate.lowest, estimate.highest)
+    value, lowest, highest = (f"{amount / 1e6:{'+' if signed else ''},.6f}" for amount in values)
+    return f"$ {value} [{lowest}, {highest}]" if estimate.lowest < estimate.highest else f"$ {value}"
+
+
+def _spoken_quality(estimate: Estimate | None, *, signed: bool = False) -> str:
+    if estimate is None:
+        return ""
+    value, lowest, highest = (
+        f"{part:{'+' if signed else ''}.3f}" for part in (estimate.value, estimate.lowest, estimate.highest)
+    )
+    return f"{value} [{lowest}, {highest}]"
 
 
 def _export_since(window: Window, period: Period | None, since: datetime | None) -> float | None:

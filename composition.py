@@ -32,6 +32,7 @@ from routing.embedded.embedder import LocalEmbedder
 from routing.embedded.runtime import EmbeddedRuntime
 from routing.errors import AssetError, SettingsError
 from routing.forecasts import Forecasts
+from routing.guard import LedgerGuard
 from routing.jobs import JobRunner
 from routing.pricing import microusd
 from routing.recorder import Recorder
@@ -39,6 +40,7 @@ from routing.registry import RegistryFile
 from routing.router import Router
 from routing.selector import Selector
 from routing.settings import Settings, load_settings
+from routing.shadow import Shadows
 from routing.state import Budgets, Feedback
 from routing.state.sqlite import SqliteStore
 from routing.telemetry import Observer, Telemetry
@@ -143,13 +145,13 @@ def check_registry(settings: Settings) -> RegistryFile:
     """The registry and the user's file over it.
 
     Raises:
-        RegistryError: a file is broken, or the policy or the baseline model of the settings is not in it.
+        RegistryError: a file is broken, or the policy or a model of the settings is not in it.
 
     """
     file = RegistryFile(SHIPPED_REGISTRY, settings.overlay)
     registry = file.current()
     registry.policy(settings.policy or registry.default_policy)
-    for name in (settings.baseline_model, settings.host_model):
+    for name in (settings.baseline_model, settings.host_model, settings.shadow_model):
         if name:
             registry.model(name)
     for provider in registry.providers.values():
@@ -210,6 +212,10 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             forecasts=forecasts_of(settings, store.feedback),
             run_tests=functools.partial(run_tests, sandbox),
         )
+        shadows = Shadows(
+            router.dispatcher, wallet, store.ledger, share=settings.shadow_share, model_id=settings.shadow_model
+        )
+        router = replace(router, shadows=shadows)
         jobs = JobRunner(router, store.jobs)
         batches = BatchRunner(router, store.jobs, store.ledger, concurrency=settings.batch_concurrency)
         try:
@@ -226,12 +232,14 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
                 search=PaidSearch(search, wallet),
                 offered=offered,
                 telemetry=telemetry,
+                guard=LedgerGuard(store.reports, catalog, max_loss=settings.max_loss),
             )
             toolbox.serve(replace(services, search=search))  # a route pays for its searches from its own purse
             yield services
         finally:
             await jobs.aclose()
             await batches.aclose()
+            await shadows.aclose()
             await search.aclose()
             await fetcher.aclose()
             await sandbox.aclose()

@@ -4,8 +4,8 @@
     report_of(sums, window, …)     totals, the same by model, provider, tier and category, points over time, alerts
 
 Savings are net: the baseline is what the tokens of the final answer would have cost on the baseline model, and every attempt
-and tool is taken off it, those of retries, failures and tool rounds too. `WholeLoop` also takes off what the host spends at
-the price of its own model on delegating at all.
+and tool is taken off it, those of retries, failures and tool rounds too, and what shadows cost. `WholeLoop` also takes off
+what the host spends at the price of its own model on delegating at all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ from fractions import Fraction
 from typing import Final, Literal, TypeVar, get_args
 
 from routing.pricing import PriceList
-from routing.state import AttemptSums, LatencyCount, RouteSums, ScoreSums, Span, SpanSums, TrackRecord, UsageSums
+from routing.state import (
+    AttemptSums,
+    LatencyCount,
+    RouteSums,
+    ScoreSums,
+    ShadowSums,
+    Span,
+    SpanSums,
+    TrackRecord,
+    UsageSums,
+)
 from routing.types import Usage
 
 Period = Literal["hour", "day", "week", "month", "all"]
@@ -88,8 +98,18 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shadows:
+    """Tasks that a second model was given unseen: ``times``, what that cost, and the mean agreement of its answers (0 to 1)."""
+
+    times: int
+    answered: int
+    cost_microusd: int
+    agreement: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Sums over routes and their attempts. ``cost_microusd`` is of all attempts and of the ``tools_microusd`` among them.
+    """Sums over routes and their attempts. ``cost_microusd`` is of all attempts, and of tools and shadows beside them.
 
     ``latency`` is from task to answer in totals and by category, one upstream call elsewhere.
     """
@@ -116,6 +136,7 @@ class Figures:
     latency: Latency
     first_token: Latency
     quality: Quality
+    shadows: Shadows
 
     @property
     def error_rate(self) -> float | None:
@@ -197,7 +218,8 @@ class Budgets:
 class Report:
     """What there is to say about a window. ``step`` is the seconds of a point; points without a route are left out.
 
-    ``own_tools_microusd`` is what tools cost that the host called itself; it is no part of any other figure.
+    ``own_tools_microusd`` is what tools cost that the host called itself; it is no part of any other figure. ``policies`` says
+    who chose the model of how many routes.
     """
 
     window: Window
@@ -209,6 +231,7 @@ class Report:
     alerts: tuple[Alert, ...]
     whole_loop: WholeLoop | None
     budgets: Budgets
+    policies: Mapping[str, int]
 
 
 def report_of(
@@ -220,7 +243,8 @@ def report_of(
     budgets: Budgets | None = None,
 ) -> Report:
     """Put the sums together. ``tiers`` is by model id; a model that is no longer in the registry has none."""
-    totals = _figures(sums.routes, sums.attempts, sums.scores, _counts(sums, "route"), _counts(sums, "first_token"))
+    counts = _counts(sums, "route"), _counts(sums, "first_token")
+    totals = _figures(sums.routes, sums.attempts, sums.scores, counts, sums.shadows)
     step = _step(window, sums.first_at)
     return Report(
         window=window,
@@ -232,6 +256,7 @@ def report_of(
         alerts=_alerts(sums, tiers),
         whole_loop=None if host is None else _whole_loop(totals, host),
         budgets=budgets or Budgets(),
+        policies={row.policy: row.routes for row in sums.policies},
     )
 
 
@@ -254,10 +279,12 @@ def _figures(
     routes: Collection[RouteSums],
     attempts: Collection[AttemptSums],
     scores: Collection[ScoreSums],
-    latencies: Iterable[LatencyCount],
-    first_tokens: Iterable[LatencyCount],
+    latencies: tuple[Iterable[LatencyCount], Iterable[LatencyCount]],
+    shadows: Collection[ShadowSums],
 ) -> Figures:
+    """``latencies`` are the whole ones and those of first tokens."""
     tools = sum(row.tools_microusd for row in routes)
+    beside = _shadows(shadows)
     return Figures(
         routes=sum(row.routes for row in routes),
         completed=sum(row.completed for row in routes),
@@ -267,20 +294,21 @@ def _figures(
         attempts=sum(row.attempts for row in attempts),
         answered=sum(row.answered for row in attempts),
         failures=sum(row.failed for row in attempts),
-        unpriced=sum(row.unpriced for row in attempts),
+        unpriced=sum(row.unpriced for row in attempts) + sum(row.unpriced for row in shadows),
         usage=_usage(attempts),
-        cost_microusd=tools + sum(row.cost_microusd for row in attempts),
+        cost_microusd=tools + beside.cost_microusd + sum(row.cost_microusd for row in attempts),
         tools_microusd=tools,
         baseline_microusd=sum(row.baseline_microusd for row in routes),
-        saved_microusd=sum(row.saved_microusd for row in routes),
+        saved_microusd=sum(row.saved_microusd for row in routes) - beside.cost_microusd,
         losing=sum(row.losing for row in routes),
         lost_microusd=sum(row.lost_microusd for row in routes),
         uncompared=sum(row.uncompared for row in routes),
         task_tokens=sum(row.task_tokens for row in routes),
         answer_tokens=sum(row.answer_tokens for row in attempts),
-        latency=_latency(latencies),
-        first_token=_latency(first_tokens),
+        latency=_latency(latencies[0]),
+        first_token=_latency(latencies[1]),
         quality=_quality(scores),
+        shadows=beside,
     )
 
 
@@ -298,6 +326,16 @@ def _quality(scores: Collection[ScoreSums]) -> Quality:
     scored = sum(row.scored for row in scores)
     mean = sum(row.total for row in scores) / scored if scored else None
     return Quality(scored=scored, mean=mean, low_share=share(sum(row.low for row in scores), scored))
+
+
+def _shadows(rows: Collection[ShadowSums]) -> Shadows:
+    compared = sum(row.compared for row in rows)
+    return Shadows(
+        times=sum(row.shadows for row in rows),
+        answered=sum(row.answered for row in rows),
+        cost_microusd=sum(row.cost_microusd for row in rows),
+        agreement=sum(row.agreement for row in rows) / compared if compared else None,
+    )
 
 
 def _counts(sums: UsageSums, measure: str) -> _Counts:
@@ -330,10 +368,16 @@ def _groups(sums: UsageSums, breakdown: Breakdown, tiers: Mapping[str, int]) -> 
         sums.attempts, lambda row: row.provider if breakdown == "provider" else key(row.model_id, row.category)
     )
     scores = _by(sums.scores, lambda row: key(row.model_id, row.category))
+    shadows = _by(
+        sums.shadows, lambda row: row.provider if breakdown == "provider" else key(row.model_id, row.category)
+    )
     whole, first = _latencies_by(sums, breakdown, key)
     groups = [
-        Group(name=name, figures=_figures(routes[name], attempts[name], scores[name], whole[name], first[name]))
-        for name in {**routes, **attempts, **scores}
+        Group(
+            name=name,
+            figures=_figures(routes[name], attempts[name], scores[name], (whole[name], first[name]), shadows[name]),
+        )
+        for name in {**routes, **attempts, **scores, **shadows}
     ]
     return tuple(sorted(groups, key=lambda one: (-one.figures.cost_microusd, -one.figures.routes, one.name or "~")))
 

@@ -22,6 +22,7 @@ from routing.recorder import OpenRoute, Recorder
 from routing.registry import Model
 from routing.selector import Selector
 from routing.selector.outlook import NO_OUTLOOK, Outlook
+from routing.shadow import Shadows
 from routing.state import Sessions
 from routing.types import (
     Analyzer,
@@ -76,6 +77,7 @@ class Router:
     forecasts: Forecasts | None = None
     run_tests: RunTests = no_tests
     second_opinion: SecondOpinion = field(default_factory=lambda: SecondOpinion(threshold=0))
+    shadows: Shadows | None = None
 
     async def route(self, task: Task, on_progress: OnProgress, route_id: str | None = None) -> RouteRecord:
         """Answer a task, under the ``route_id`` that its caller was told, or a new one.
@@ -137,6 +139,8 @@ class Router:
         if vectors := conversation.answer.response.vectors:
             route.embeddings = await anyio.to_thread.run_sync(embeddings_of, wanted_of(task), vectors)
         route.notices += [*_notices_on(conversation.answer, selection, purse, checked), *notices]
+        if self.shadows is not None:
+            self.shadows.consider(route, task, request, catalog)
 
     def _stronger(self, task: Task, dispatch: Dispatch, model_id: str) -> ModelSelection | None:
         return self.selector.stronger(task, dispatch.analysis, dispatch.catalog, than=model_id)

@@ -397,3 +397,41 @@ def test_a_misspelt_option_ends_the_start_with_one_line(
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert said in result.stderr
+
+
+def test_replay_says_what_other_policies_would_have_cost(terminal: Terminal) -> None:
+    assert terminal.run("ask", "What is the capital of France?", "--model", "openai/gpt-4.1").returncode == 0
+    assert terminal.run("ask", "What is the capital of France?").returncode == 0
+
+    data = terminal.json("replay", "--policy", "openai/gpt-4.1", "--policy", "matrix", "--since", "week")
+    table = terminal.run("replay")
+
+    always, matrix = data["policies"]
+    assert (data["routes"], data["scored"], data["done"]["agreement"]) == (2, 0, 1.0)
+    # what was forced stays; the other has 20 × 2 + 5 × 8 on that model
+    assert (always["policy"], always["cost_microusd"]["value"]) == ("openai/gpt-4.1", 80 + 80)
+    assert matrix["cost_difference_microusd"]["value"] == 0
+    assert table.returncode == 0, table.stderr
+    assert "best_quality" in table.stdout
+    assert "none of them scored: quality is only forecast" in table.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--since", "yesterday"], "--since yesterday is neither a day"),
+        (["--policy", "openai/gpt-4.0"], "there is no model 'openai/gpt-4.0'"),
+    ],
+)
+def test_replay_names_what_it_cannot_read(terminal: Terminal, arguments: list[str], said: str) -> None:
+    result = terminal.run("replay", *arguments)
+
+    assert result.returncode == 1
+    assert said in result.stderr
+
+
+def test_a_command_at_the_terminal_asks_no_second_model(terminal: Terminal, upstream: Upstream) -> None:
+    shadows = {"POINTSMAN_SHADOW_SHARE": "1", "POINTSMAN_SHADOW_MODEL": "openai/gpt-4.1"}
+
+    assert terminal.run("ask", "What is the capital of France?", **shadows).returncode == 0
+    assert len(upstream.requests) == 1

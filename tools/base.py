@@ -24,6 +24,7 @@ from routing.batches import BatchRunner
 from routing.catalog import Catalog, CatalogSource
 from routing.embedded.runtime import EmbeddedRuntime
 from routing.errors import AllModelsFailed, BudgetExceeded, DeadlineExceeded, ProviderError, RoutingError, ToolFailed
+from routing.guard import LedgerGuard
 from routing.jobs import JobRunner
 from routing.report import Host
 from routing.router import Router
@@ -56,6 +57,7 @@ class Services:
     search: WebSearch
     offered: Sequence[StrictTool]
     telemetry: Telemetry = field(default_factory=Telemetry)
+    guard: LedgerGuard | None = None
 
 
 class StrictTool(Tool):

@@ -16,6 +16,7 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from routing.errors import InvalidTask
+from routing.learning.policy import Verdict
 from routing.pricing import saved_microusd, spoken_usd, usd
 from routing.report import (
     BREAKDOWNS,
@@ -29,6 +30,7 @@ from routing.report import (
     Period,
     Point,
     Report,
+    Shadows,
     WholeLoop,
     Window,
     report_of,
@@ -97,6 +99,9 @@ class FiguresResult(Result):
     scored: int
     mean_score: float | None
     low_share: float | None
+    shadows: int
+    shadows_usd: float
+    shadow_agreement: float | None
 
     @classmethod
     def of(cls, figures: Figures) -> FiguresResult:
@@ -198,6 +203,36 @@ class DecisionResult(Result):
         )
 
 
+class GuardResult(Result):
+    """What the ledger's guard found: learned selection is kept (``policy``), or ``chosen`` takes its place (``fixed``).
+
+    ``gain`` is its mean quality less the rival's on the caller's scored tasks, ``lowest`` to ``highest`` the 95 % interval.
+    """
+
+    outcome: Literal["policy", "fixed"]
+    chosen: str
+    rival: str
+    gain: float
+    lowest: float
+    highest: float
+    reason: str
+
+    @classmethod
+    def of(cls, verdict: Verdict | None) -> GuardResult | None:
+        """From its verdict; ``None`` where too few tasks were scored."""
+        if verdict is None:
+            return None
+        return cls(
+            outcome=verdict.outcome,
+            chosen=verdict.chosen,
+            rival=verdict.rival,
+            gain=round(verdict.gain, 4),
+            lowest=round(verdict.lowest, 4),
+            highest=round(verdict.highest, 4),
+            reason=verdict.reason,
+        )
+
+
 class WholeLoopResult(Result):
     """What is left of the savings when the host's own tokens are paid."""
 
@@ -259,6 +294,8 @@ class ReportResult(Result):
     alerts: list[AlertResult]
     recent: list[DecisionResult]
     budgets: BudgetsResult
+    chosen_by: dict[str, int]
+    guard: GuardResult | None
 
 
 class FeedbackResult(Result):
@@ -278,7 +315,8 @@ async def usage_report(
     with errors_for_the_model():
         report = await reported(services, window_of(period, _now(services)))
         result = await told(services, report, by)
-    said = "\n".join([spoken(report), *_spoken_groups(report, "model" if by == "all" else by)])
+    groups = _spoken_groups(report, "model" if by == "all" else by)
+    said = "\n".join([spoken(report), *_spoken_choice(result), *groups])
     return CallToolResult(content=[TextContent(text=said)], structured_content=result.model_dump(mode="json"))
 
 
@@ -323,7 +361,8 @@ async def told(services: Services, report: Report, by: By = "all") -> ReportResu
     decisions = _MANY_DECISIONS if by == "all" else _FEW_DECISIONS
     routes = await services.store.ledger.recent(LOCAL_CALLER, decisions)
     scores = await services.store.feedback.scores(LOCAL_CALLER, [route.route_id for route in routes])
-    return _result_of(report, breakdowns, routes, scores)
+    verdict = await services.guard.verdict(LOCAL_CALLER) if services.guard else None
+    return _result_of(report, breakdowns, routes, scores, verdict)
 
 
 async def dashboard_data(services: Services, period: Period) -> str:
@@ -337,7 +376,11 @@ def _now(services: Services) -> float:
 
 
 def _result_of(
-    report: Report, breakdowns: Sequence[Breakdown], routes: Sequence[RouteRecord], scores: Mapping[str, float]
+    report: Report,
+    breakdowns: Sequence[Breakdown],
+    routes: Sequence[RouteRecord],
+    scores: Mapping[str, float],
+    verdict: Verdict | None,
 ) -> ReportResult:
     window = report.window
     return ReportResult(
@@ -353,6 +396,8 @@ def _result_of(
         alerts=[AlertResult.of(alert) for alert in report.alerts],
         recent=[DecisionResult.of(route, scores.get(route.route_id)) for route in routes],
         budgets=BudgetsResult.of(report.budgets),
+        chosen_by=dict(report.policies),
+        guard=GuardResult.of(verdict),
     )
 
 
@@ -387,6 +432,9 @@ def _figures_of(figures: Figures) -> dict[str, Any]:
         "scored": quality.scored,
         "mean_score": _rounded(quality.mean),
         "low_share": _rounded(quality.low_share),
+        "shadows": figures.shadows.times,
+        "shadows_usd": figures.shadows.cost_microusd / 1e6,
+        "shadow_agreement": _rounded(figures.shadows.agreement),
     }
 
 
@@ -432,7 +480,8 @@ def _spoken_tasks(report: Report) -> str:
 def _spoken_money(report: Report) -> str:
     totals = report.totals
     spent, baseline = _money(totals.cost_microusd), _money(totals.baseline_microusd)
-    saved = f"{_saved(totals.saved_microusd)}, net of retries, failures and tools"
+    beside = "retries, failures, tools and shadows" if totals.shadows.times else "retries, failures and tools"
+    saved = f"{_saved(totals.saved_microusd)}, net of {beside}"
     said = [f"Spent {spent}; the baseline would have cost {baseline}: {saved}."]
     if totals.losing:
         said.append(f"{totals.losing:,} of the tasks lost money, {_money(totals.lost_microusd)} in all.")
@@ -453,13 +502,30 @@ def _spoken_speed(totals: Figures) -> str:
         if quality.mean is not None
         else ""
     )
-    return f"Answers took p50 {_time(totals.latency.p50_ms)}, p95 {_time(totals.latency.p95_ms)}.{scored}"
+    speed = f"Answers took p50 {_time(totals.latency.p50_ms)}, p95 {_time(totals.latency.p95_ms)}."
+    return f"{speed}{scored}{_spoken_shadows(totals.shadows)}"
+
+
+def _spoken_shadows(shadows: Shadows) -> str:
+    if not shadows.times:
+        return ""
+    alike = "" if shadows.agreement is None else f", which agree with those shown by {_percent(shadows.agreement)}"
+    return f" {shadows.times:,} had a shadow, for {_money(shadows.cost_microusd)}: {shadows.answered:,} answers{alike}."
+
+
+def _spoken_choice(result: ReportResult) -> Sequence[str]:
+    """Who chose how often, and what the guard makes of it; nothing while the matrix alone has chosen."""
+    counts = ", ".join(f"{name} {times:,}" for name, times in result.chosen_by.items())
+    said = [f"Chosen by: {counts}."] if set(result.chosen_by) - {"matrix"} else []
+    return [*said, *([f"Guard: {result.guard.reason}."] if result.guard else [])]
 
 
 def _spoken_group(group: Group, by: Breakdown) -> str:
     figures, quality = group.figures, group.figures.quality
     name = group.name or "none answered"
     scored = f", score {quality.mean:.2f} of {quality.scored:,}" if quality.mean is not None else ""
+    if figures.shadows.agreement is not None:
+        scored += f", as a shadow {_percent(figures.shadows.agreement)} alike of {figures.shadows.answered:,}"
     money = f"{_money(figures.cost_microusd)}, {_saved(figures.saved_microusd)}"
     speed = f"p50 {_time(figures.latency.p50_ms)}, {_percent(figures.error_rate)} of calls failed"
     return f"{'tier ' if by == 'tier' and group.name else ''}{name}: {figures.routes:,} tasks, {money}, {speed}{scored}"

@@ -37,7 +37,16 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from routing.errors import InvalidTask
 from routing.state.handles import new_handle
-from routing.types import CostPreference, Message, MessageRole, RouteRecord, ToolUse
+from routing.types import (
+    AttemptOutcome,
+    CostPreference,
+    Message,
+    MessageRole,
+    RouteRecord,
+    SelectionPolicy,
+    ToolUse,
+    Usage,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +74,8 @@ __all__ = [
     "BatchPlan",
     "BudgetPeriod",
     "Budgets",
+    "Decided",
+    "DecidedPage",
     "Embedder",
     "Feedback",
     "Jobs",
@@ -83,12 +94,15 @@ __all__ = [
     "MemorySearch",
     "ModelHealth",
     "NewMemory",
+    "PolicyCount",
     "Reports",
     "Reservation",
     "RouteSums",
     "ScoreSums",
     "SearchMode",
     "Sessions",
+    "ShadowAnswer",
+    "ShadowSums",
     "Span",
     "SpanSums",
     "Standing",
@@ -129,7 +143,9 @@ NO_SUCH_SESSION = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerTotals:
-    """Sums over a caller's routes. Tokens and cost are sums over all attempts, failed ones included, the cost also over tools.
+    """Sums over a caller's routes. Tokens and cost are sums over all attempts, failed ones included.
+
+    The cost is also that of tools and of shadows.
 
     ``cost_microusd`` leaves out the ``unpriced_attempts``, whose cost is unknown; ``baseline_microusd`` leaves out the
     routes that have no baseline.
@@ -286,6 +302,26 @@ class Turn:
     answered_by: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowAnswer:
+    """What became of a task that a second model was given unseen. Of its text there is only how far it agrees, 0 to 1.
+
+    ``agreement`` is ``None`` where it did not answer; ``cost_microusd`` where the price is unknown.
+    """
+
+    route_id: str
+    caller: str
+    model_id: str
+    provider: str
+    category: str
+    started_at: float
+    latency_ms: int
+    outcome: AttemptOutcome
+    usage: Usage
+    cost_microusd: int | None
+    agreement: float | None = None
+
+
 class Ledger(Protocol):
     """The book of routes. Neither the prompt nor the answer is kept: of the one its hash, of the other nothing."""
 
@@ -298,6 +334,10 @@ class Ledger(Protocol):
 
     async def record_tool(self, caller: str, use: ToolUse, started_at: float) -> None:
         """Write a call of a paid tool that a host made itself; those of a route come with the route."""
+        ...
+
+    async def record_shadow(self, shadow: ShadowAnswer) -> None:
+        """Write what a second model made of a route; it is spent money, and no part of the route's own bill."""
         ...
 
     async def route(self, route_id: str, caller: str) -> RouteRecord:
@@ -384,7 +424,7 @@ class AttemptSums:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpanSums:
-    """What happened in one hour or day, from ``start`` on; the cost is that of all attempts and tools of its routes."""
+    """What happened in one hour or day, from ``start`` on; the cost is that of attempts, tools and shadows of its routes."""
 
     start: int
     routes: int
@@ -428,6 +468,33 @@ class TrackRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowSums:
+    """Sums over the answers of a second model that nobody was shown, by category of their routes.
+
+    ``agreement`` is the sum over the ``compared`` ones of how far each agrees with what was shown (0 to 1).
+    """
+
+    model_id: str
+    provider: str
+    category: str | None
+    shadows: int
+    answered: int
+    failed: int
+    unpriced: int
+    cost_microusd: int
+    compared: int
+    agreement: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyCount:
+    """How many routes a policy chose the model of."""
+
+    policy: SelectionPolicy
+    routes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageSums:
     """What there is to report on a stretch of time, all as of one moment. ``first_at`` begins the caller's first day.
 
@@ -440,6 +507,8 @@ class UsageSums:
     latencies: tuple[LatencyCount, ...]
     scores: tuple[ScoreSums, ...]
     before: tuple[TrackRecord, ...]
+    shadows: tuple[ShadowSums, ...]
+    policies: tuple[PolicyCount, ...]
     own_tools_microusd: int
     first_at: float | None
 
@@ -494,6 +563,39 @@ class LedgerPage:
     after: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A completed route as a choice: what was weighed, what was taken, and what came of it.
+
+    ``forecasts``, ``propensity`` and ``reference_model`` are `ModelSelection`'s. ``usages`` are the tokens of
+    each attempt of ``model_used``; ``cost_microusd`` is that of all attempts and of the ``tools_microusd`` among them, ``None``
+    where a price was unknown.
+    """
+
+    route_id: str
+    started_at: float
+    category: str | None
+    complexity: int | None
+    policy: SelectionPolicy
+    chosen_model: str
+    reference_model: str | None
+    forecasts: Mapping[str, float]
+    propensity: float
+    model_used: str | None
+    usages: tuple[Usage, ...]
+    tools_microusd: int
+    cost_microusd: int | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedPage:
+    """Some choices, oldest first. ``after`` asks for the next page, ``None`` on the last one."""
+
+    decided: tuple[Decided, ...]
+    after: int | None
+
+
 class Reports(Protocol):
     """Sums of a caller's routes by hour and day (UTC), each route in the hour in which it started. All of them are exact."""
 
@@ -508,6 +610,12 @@ class Reports(Protocol):
         self, caller: str, *, since: float | None, after: int | None = None, routes: int = 1000
     ) -> LedgerPage:
         """Return the attempts of up to ``routes`` routes that started at ``since`` or later, in the order they were written."""
+        ...
+
+    async def decisions(
+        self, caller: str, *, since: float | None, after: int | None = None, routes: int = 1000, scored: bool = False
+    ) -> DecidedPage:
+        """Return up to ``routes`` completed routes from ``since`` on as choices; only those with feedback where ``scored``."""
         ...
 
 

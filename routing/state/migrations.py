@@ -358,6 +358,40 @@ ALTER TABLE sessions ADD COLUMN answered_by TEXT;
 
 _VERIFICATION = "ALTER TABLE routes ADD COLUMN verification TEXT NOT NULL DEFAULT '[]'"
 
+_POLICY_COUNTS, _ADD_POLICY = _summed("usage_policies", (*_PERIOD, "policy"), ("routes",), "policy_figures")
+
+_SHADOWS = f"""
+-- What second models made of routes, unseen. The rows outlive their routes: they are part of what was spent.
+CREATE TABLE shadows (
+  route_id           TEXT    NOT NULL PRIMARY KEY,
+  caller             TEXT    NOT NULL,
+  model_id           TEXT    NOT NULL,
+  provider           TEXT    NOT NULL,
+  category           TEXT    NOT NULL,
+  started_at         REAL    NOT NULL,
+  latency_ms         INTEGER NOT NULL,
+  outcome            TEXT    NOT NULL,
+  agreement          REAL,
+  cost_microusd      INTEGER,
+  input_tokens       INTEGER NOT NULL,
+  output_tokens      INTEGER NOT NULL,
+  cache_read_tokens  INTEGER NOT NULL,
+  cache_write_tokens INTEGER NOT NULL,
+  reasoning_tokens   INTEGER NOT NULL,
+  estimated          INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX shadows_by_time ON shadows (caller, started_at);
+
+-- Who chose; a route of the time before that was written down counts as the matrix's.
+CREATE VIEW policy_figures AS
+SELECT route_id, caller, span, {_START}, coalesce(selection ->> '$.policy', 'matrix') AS policy, 1 AS routes
+FROM routes, {_SPANS} WHERE selection IS NOT NULL;
+{_POLICY_COUNTS}
+CREATE TRIGGER policy_of_a_route AFTER INSERT ON routes BEGIN
+{_ADD_POLICY % ""}
+END;
+"""  # noqa: S608
+
 MIGRATIONS: tuple[str, ...] = (
     _LEDGER_AND_SESSIONS,
     _TOOLS_CALLED,
@@ -368,4 +402,5 @@ MIGRATIONS: tuple[str, ...] = (
     _JOBS,
     _EXPERIENCE,
     _VERIFICATION,
+    _SHADOWS,
 )

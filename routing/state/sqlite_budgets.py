@@ -115,7 +115,8 @@ VALUES (:period, :subject, :start, :spent_microusd, :touched_at) ON CONFLICT DO 
 _SUM_LEDGER = """
 SELECT (SELECT coalesce(sum(cost_microusd), 0) FROM usage_attempts WHERE span = :span AND start >= :start)
   + (SELECT coalesce(sum(tools_microusd), 0) FROM usage_routes WHERE span = :span AND start >= :start)
-  + (SELECT coalesce(sum(cost_microusd), 0) FROM tool_calls WHERE started_at >= :start) AS spent_microusd
+  + (SELECT coalesce(sum(cost_microusd), 0) FROM tool_calls WHERE started_at >= :start)
+  + (SELECT coalesce(sum(cost_microusd), 0) FROM shadows WHERE started_at >= :start) AS spent_microusd
 """
 
 _INSERT_RESERVATION = """

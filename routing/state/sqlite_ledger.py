@@ -16,7 +16,7 @@ from operator import itemgetter
 import apsw
 
 from routing.errors import UnknownHandle
-from routing.state import NO_SUCH_ROUTE, LedgerTotals, ModelHealth, Turn
+from routing.state import NO_SUCH_ROUTE, LedgerTotals, ModelHealth, ShadowAnswer, Turn
 from routing.state.database import Database, Job, Row, json_text, restored, select, stored, tried
 from routing.state.sqlite_sessions import SqliteSessions
 from routing.types import (
@@ -46,6 +46,11 @@ class SqliteLedger:
     async def record_tool(self, caller: str, use: ToolUse, started_at: float) -> None:
         row = {**asdict(use), "caller": stored(caller), "started_at": started_at}
         await self.database.write(partial(_insert_tool_call, row=row))
+
+    async def record_shadow(self, shadow: ShadowAnswer) -> None:
+        names = [part.name for part in fields(ShadowAnswer) if part.name != "usage"]
+        row: Row = {**{name: stored(getattr(shadow, name)) for name in names}, **asdict(shadow.usage)}
+        await self.database.write(partial(_insert_shadow, row=row))
 
     async def route(self, route_id: str, caller: str) -> RouteRecord:
         return await self.database.read(partial(_select_route, route_id=route_id, caller=caller))
@@ -82,6 +87,13 @@ INSERT INTO tool_calls (caller, name, started_at, latency_ms, is_error, cost_mic
 VALUES (:caller, :name, :started_at, :latency_ms, :is_error, :cost_microusd)
 """
 
+_INSERT_SHADOW = """
+INSERT INTO shadows (route_id, caller, model_id, provider, category, started_at, latency_ms, outcome, agreement, cost_microusd,
+  input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, estimated)
+VALUES (:route_id, :caller, :model_id, :provider, :category, :started_at, :latency_ms, :outcome, :agreement, :cost_microusd,
+  :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens, :reasoning_tokens, :estimated)
+"""
+
 _ROUTE_COLUMNS = """
 SELECT route_id, caller, session_id, started_at, latency_ms, outcome, prompt_sha256, model_used, finish_reason,
   cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, analysis, selection,
@@ -113,8 +125,9 @@ SELECT count(*) AS attempts,
 FROM routes JOIN attempts USING (route_id) WHERE routes.caller = :caller AND routes.started_at >= :since
 """
 
-_SUM_TOOL_CALLS = """
-SELECT coalesce(sum(cost_microusd), 0) AS tools_microusd FROM tool_calls WHERE caller = :caller AND started_at >= :since
+_SUM_BESIDE = """
+SELECT (SELECT coalesce(sum(cost_microusd), 0) FROM tool_calls WHERE caller = :caller AND started_at >= :since)
+  + (SELECT coalesce(sum(cost_microusd), 0) FROM shadows WHERE caller = :caller AND started_at >= :since) AS cost_microusd
 """
 
 _SELECT_HEALTH = """
@@ -163,6 +176,10 @@ def _insert_tool_call(connection: apsw.Connection, *, row: Row) -> None:
     connection.execute(_INSERT_TOOL_CALL, row)
 
 
+def _insert_shadow(connection: apsw.Connection, *, row: Row) -> None:
+    connection.execute(_INSERT_SHADOW, row)
+
+
 def _select_route(connection: apsw.Connection, *, route_id: str, caller: str) -> RouteRecord:
     rows = select(connection, _SELECT_ROUTE, {"route_id": stored(route_id), "caller": stored(caller)})
     if not rows:
@@ -179,8 +196,8 @@ def _select_totals(connection: apsw.Connection, *, caller: str, since: float | N
     bindings = {"caller": stored(caller), "since": -math.inf if since is None else since}
     [routes] = select(connection, _SUM_ROUTES, bindings)
     [attempts] = select(connection, _SUM_ATTEMPTS, bindings)
-    [calls] = select(connection, _SUM_TOOL_CALLS, bindings)
-    attempts["cost_microusd"] += routes.pop("tools_microusd") + calls["tools_microusd"]
+    [beside] = select(connection, _SUM_BESIDE, bindings)
+    attempts["cost_microusd"] += routes.pop("tools_microusd") + beside["cost_microusd"]
     return LedgerTotals(**routes, **attempts)
 
 

@@ -21,20 +21,25 @@ from routing.state import (
     LOW_SCORE,
     NO_SUCH_ROUTE,
     AttemptSums,
+    Decided,
+    DecidedPage,
     Experience,
     LatencyCount,
     LedgerLine,
     LedgerPage,
+    PolicyCount,
     RouteSums,
     Runs,
     Scored,
     ScoreSums,
+    ShadowSums,
     Span,
     SpanSums,
     TrackRecord,
     UsageSums,
 )
 from routing.state.database import Database, Row, restored, select, stored
+from routing.types import Usage
 
 T = TypeVar("T")
 HOURS_KEPT_SECONDS = 3 * 86_400
@@ -66,10 +71,17 @@ class SqliteReports:
         bindings = {"caller": stored(caller), "since": since or 0, "after": after or 0, "routes": routes}
         return await self.database.read(partial(_select_page, bindings=bindings))
 
+    async def decisions(
+        self, caller: str, *, since: float | None, after: int | None = None, routes: int = 1000, scored: bool = False
+    ) -> DecidedPage:
+        bindings = {"caller": stored(caller), "since": since or 0, "after": after or 0, "routes": routes}
+        statement = _SELECT_DECIDED % ("JOIN" if scored else "LEFT JOIN")
+        return await self.database.read(partial(_select_decided, statement=statement, bindings=bindings))
+
     def remove_expired(self, connection: apsw.Connection) -> None:
         """Let go of old hours, and of routes that are too old, some at a time; the sums by the day stay."""
         now = self.wall_clock()
-        for table in ("usage_routes", "usage_attempts", "usage_latencies"):
+        for table in ("usage_routes", "usage_attempts", "usage_latencies", "usage_policies"):
             connection.execute(f"DELETE FROM {table} WHERE span = 3600 AND start < ?", (now - HOURS_KEPT_SECONDS,))  # noqa: S608 - the names are above
         if self.ledger_days is not None:
             _remove_routes(connection, before=now - self.ledger_days * _DAY_SECONDS)
@@ -121,6 +133,9 @@ FROM (
   FROM usage_routes WHERE span = :span AND caller = :caller AND start >= :since
   UNION ALL
   SELECT start, 0, cost_microusd, 0 FROM usage_attempts WHERE span = :span AND caller = :caller AND start >= :since
+  UNION ALL
+  SELECT CAST(started_at AS INTEGER) / :span * :span, 0, coalesce(cost_microusd, 0), -coalesce(cost_microusd, 0)
+  FROM shadows WHERE caller = :caller AND started_at >= :since
 ) GROUP BY start ORDER BY start
 """
 
@@ -143,6 +158,18 @@ FROM (
   SELECT model_id, 0, 0, count(*), sum(score < :low)
   FROM feedback WHERE caller = :caller AND started_at < :day GROUP BY model_id
 ) GROUP BY model_id
+"""
+
+_SUM_SHADOWS = """
+SELECT model_id, provider, category, count(*) AS shadows, sum(outcome = 'answered') AS answered,
+  sum(outcome = 'failed') AS failed, sum(cost_microusd IS NULL) AS unpriced,
+  coalesce(sum(cost_microusd), 0) AS cost_microusd, count(agreement) AS compared, coalesce(sum(agreement), 0.0) AS agreement
+FROM shadows WHERE caller = :caller AND started_at >= :since GROUP BY model_id, provider, category
+"""
+
+_SUM_POLICIES = """
+SELECT policy, sum(routes) AS routes FROM usage_policies
+WHERE span = :span AND caller = :caller AND start >= :since GROUP BY policy ORDER BY routes DESC, policy
 """
 
 _SUM_OWN_TOOLS = """
@@ -206,6 +233,21 @@ FROM (
 """
 
 
+_SELECT_DECIDED = """
+SELECT id, routes.route_id, routes.started_at, routes.category, routes.complexity,
+  coalesce(selection ->> '$.policy', 'matrix') AS policy,
+  selection -> '$.primary_model' AS chosen_model, coalesce(selection -> '$.reference_model', 'null') AS reference_model,
+  coalesce(selection -> '$.forecasts', '{}') AS forecasts, coalesce(selection ->> '$.propensity', 1.0) AS propensity,
+  model_used, tools_microusd, cost_microusd, score,
+  (SELECT json_group_array(json_array(input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens))
+   FROM attempts WHERE attempts.route_id = routes.route_id AND attempts.model_id = model_used) AS usages
+FROM routes %s feedback ON feedback.route_id = routes.route_id
+WHERE routes.caller = :caller AND routes.started_at >= :since AND id > :after AND outcome = 'completed'
+  AND selection IS NOT NULL
+ORDER BY id LIMIT :routes
+"""
+
+
 def _select_usage(connection: apsw.Connection, *, caller: str, since: int | None, span: Span) -> UsageSums:
     bindings = {"caller": stored(caller), "since": since or 0, "span": span, "low": LOW_SCORE}
     bindings["latency_span"] = _ALL_TIME if since is None else span
@@ -219,6 +261,8 @@ def _select_usage(connection: apsw.Connection, *, caller: str, since: int | None
         latencies=_rows_of(LatencyCount, select(connection, _SUM_LATENCIES, bindings)),
         scores=_rows_of(ScoreSums, select(connection, _SUM_SCORES, bindings)),
         before=_rows_of(TrackRecord, select(connection, _SUM_BEFORE, bindings)),
+        shadows=_rows_of(ShadowSums, select(connection, _SUM_SHADOWS, bindings)),
+        policies=_rows_of(PolicyCount, select(connection, _SUM_POLICIES, bindings)),
         **own_tools,
         **first,
     )
@@ -269,6 +313,22 @@ def _select_page(connection: apsw.Connection, *, bindings: Row) -> LedgerPage:
     ids = [row.pop("id") for row in rows]
     full = len(set(ids)) == bindings["routes"]
     return LedgerPage(lines=tuple(_line_of(row) for row in rows), after=ids[-1] if full else None)
+
+
+def _select_decided(connection: apsw.Connection, *, statement: str, bindings: Row) -> DecidedPage:
+    rows = select(connection, statement, bindings)
+    full = len(rows) == bindings["routes"]
+    return DecidedPage(decided=tuple(_decided_of(row) for row in rows), after=rows[-1]["id"] if full else None)
+
+
+_TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+
+
+def _decided_of(row: Row) -> Decided:
+    documents = {name: json.loads(row[name]) for name in ("chosen_model", "reference_model", "forecasts", "usages")}
+    scalars = {part.name: restored(row[part.name]) for part in fields(Decided) if part.name not in documents}
+    usages = tuple(Usage(**dict(zip(_TOKENS, counts, strict=True))) for counts in documents.pop("usages"))
+    return Decided(**scalars, **documents, usages=usages)
 
 
 _IN_JSON = frozenset({"chosen_model", "reasoning"})

@@ -19,10 +19,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from routing.state import LEASE_SECONDS, Allowance, Budgets, Reservation, Standing
+from routing.state import LEASE_SECONDS, Allowance, Budgets, Reservation, ShadowAnswer, Standing
 from routing.state.sqlite import SqliteStore
 from routing.state.sqlite_budgets import period_of
-from routing.types import Attempt, RouteRecord, ToolUse, Usage
+from routing.types import NO_USAGE, Attempt, RouteRecord, ToolUse, Usage
 from tests.fakes import Clock
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -214,11 +214,25 @@ async def test_a_budget_that_is_set_in_the_middle_of_a_month_counts_what_was_spe
     await store.ledger.record(route("rte_now", NOON, 20))
     search = ToolUse(name="web_search", is_error=False, latency_ms=1, cost_microusd=5)
     await store.ledger.record_tool("local", search, NOON)
+    await store.ledger.record_shadow(
+        ShadowAnswer(
+            route_id="rte_now",
+            caller="local",
+            model_id="zeta/other",
+            provider="zeta",
+            category="qa_retrieval",
+            started_at=NOON,
+            latency_ms=1,
+            outcome="answered",
+            usage=NO_USAGE,
+            cost_microusd=3,
+        )
+    )
 
-    assert (await refused(store.budgets, 96, MONTH)).spent_microusd == 55
-    store.budgets.settle(await granted(store.budgets, 75, HOUR, MONTH), 70)
-    assert await figures(store.budgets, HOUR) == (95, 0)
-    assert await figures(store.budgets, MONTH) == (125, 0)
+    assert (await refused(store.budgets, 96, MONTH)).spent_microusd == 58
+    store.budgets.settle(await granted(store.budgets, 72, HOUR, MONTH), 70)
+    assert await figures(store.budgets, HOUR) == (98, 0)
+    assert await figures(store.budgets, MONTH) == (128, 0)
 
 
 @pytest.mark.anyio

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from routing.errors import UnknownHandle
 from routing.export import COLUMNS, csv_rows, json_rows
 from routing.report import Report, report_of, window_of
-from routing.state import Experience, Span, UsageSums, new_handle
+from routing.state import Experience, ShadowAnswer, Span, UsageSums, new_handle
 from routing.state.migrations import MIGRATIONS
 from routing.state.sqlite import SqliteStore
 from routing.types import Attempt, ModelSelection, RouteRecord, ToolUse
@@ -275,6 +275,58 @@ async def test_what_the_caller_paid_for_its_own_tools_is_kept_apart(store: Sqlit
     assert (await report_on(store)).own_tools_microusd == 15_000
 
 
+# Shadows, and who chose
+
+
+def shadow(**changes: Any) -> ShadowAnswer:
+    facts: dict[str, Any] = {
+        "route_id": new_handle("rte"),
+        "caller": MINE,
+        "model_id": "zeta/other",
+        "provider": "zeta",
+        "category": "qa_retrieval",
+        "started_at": float(NOW),
+        "latency_ms": 12,
+        "outcome": "answered",
+        "usage": usage(100, 20),
+        "cost_microusd": 30,
+        "agreement": 0.5,
+    }
+    return ShadowAnswer(**{**facts, **changes})
+
+
+async def test_savings_are_net_of_shadows_in_totals_groups_and_points(store: SqliteStore) -> None:
+    await record(store, route())
+    failed = shadow(outcome="failed", cost_microusd=None, agreement=None)
+    for one in (shadow(), shadow(cost_microusd=12, agreement=1.0), failed, shadow(caller=THEIRS)):
+        await store.ledger.record_shadow(one)
+
+    report = await report_on(store)
+
+    shown = report.totals.shadows
+    assert (shown.times, shown.answered, shown.cost_microusd, shown.agreement) == (3, 2, 42, 0.75)
+    assert (report.totals.cost_microusd, report.totals.saved_microusd) == (7 + 42, 100 - 7 - 42)
+    assert (report.totals.unpriced, report.totals.attempts) == (1, 1)
+    for groups in report.groups.values():
+        assert sum(group.figures.cost_microusd for group in groups) == 49
+        assert sum(group.figures.shadows.times for group in groups) == 3
+    assert [(point.routes, point.cost_microusd, point.saved_microusd) for point in report.points] == [(1, 49, 51)]
+    by_model = {group.name: group.figures for group in report.groups["model"]}
+    assert (by_model["zeta/other"].routes, by_model["zeta/other"].shadows.agreement) == (0, 0.75)
+
+
+async def test_who_chose_is_counted_by_policy_and_period(store: SqliteStore) -> None:
+    learned = replace(chosen("acme/large"), policy="learned")
+    await record(store, route(), route(selection=learned), route(selection=learned), route(selection=None))
+    await record(store, route(started_at=float(NOW - DAY)), route(selection=learned, caller=THEIRS))
+
+    assert (await report_on(store)).policies == {"matrix": 2, "learned": 2}
+    assert {row.policy: row.routes for row in (await usage_of(store, NOW, HOUR)).policies} == {
+        "learned": 2,
+        "matrix": 1,
+    }
+
+
 # Latency
 
 
@@ -415,6 +467,7 @@ async def test_routes_go_after_their_days_and_their_sums_and_scores_stay(tmp_pat
         await record(store, route("rte_old", started_at=float(NOW)), route("rte_new", started_at=float(NOW + 20 * DAY)))
         for route_id in ("rte_old", "rte_new"):
             await store.feedback.record(MINE, route_id, 0.5, f"note on {route_id}")
+        await store.ledger.record_shadow(shadow(route_id="rte_old"))
         before = await usage_of(store)
         clock.now = NOW + 31 * DAY
         await store.sessions.start(MINE)  # housekeeping comes with a write
@@ -430,6 +483,8 @@ async def test_routes_go_after_their_days_and_their_sums_and_scores_stay(tmp_pat
             before.latencies,
             before.scores,
         )
+        assert (after.policies, after.shadows) == (before.policies, before.shadows)
+        assert (len(after.policies), len(after.shadows)) == (1, 1)
     kept = (tmp_path / "store.db").read_bytes()
     assert b"note on rte_new" in kept
     assert b"note on rte_old" not in kept

@@ -17,9 +17,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from routing.errors import UnknownHandle
-from routing.state import LedgerTotals, ModelHealth, Store, Turn, first_kept, new_handle
+from routing.state import Decided, LedgerTotals, ModelHealth, ShadowAnswer, Store, Turn, first_kept, new_handle
 from routing.state.sqlite import SqliteStore
-from routing.types import Attempt, AttemptOutcome, Message, MessageRole, RouteRecord, ToolCall, ToolUse
+from routing.types import (
+    Attempt,
+    AttemptOutcome,
+    Message,
+    MessageRole,
+    ModelSelection,
+    RouteRecord,
+    ToolCall,
+    ToolUse,
+)
 from tests.builders import analysis, usage
 
 pytestmark = pytest.mark.anyio
@@ -287,6 +296,107 @@ async def test_what_a_host_paid_for_a_tool_is_in_the_totals_of_its_time(store: S
     assert (await store.ledger.totals(MINE, 100.0)).cost_microusd == 5_000
     assert (await store.ledger.totals(MINE, 100.5)).cost_microusd == 0
     assert (await store.ledger.totals(THEIRS)).cost_microusd == 0
+
+
+def shadow(**changes: Any) -> ShadowAnswer:
+    facts: dict[str, Any] = {
+        "route_id": new_handle("rte"),
+        "caller": MINE,
+        "model_id": "zeta/other",
+        "provider": "zeta",
+        "category": "qa_retrieval",
+        "started_at": 100.0,
+        "latency_ms": 12,
+        "outcome": "answered",
+        "usage": usage(100, 20),
+        "cost_microusd": 7_000,
+        "agreement": 0.5,
+    }
+    return ShadowAnswer(**{**facts, **changes})
+
+
+async def test_what_a_shadow_cost_is_in_the_totals_of_its_time(store: Store) -> None:
+    await store.ledger.record_shadow(shadow())
+    await store.ledger.record_shadow(shadow(outcome="failed", cost_microusd=None, agreement=None))
+
+    assert (await store.ledger.totals(MINE, 100.0)).cost_microusd == 7_000
+    assert (await store.ledger.totals(MINE, 100.5)).cost_microusd == 0
+    assert (await store.ledger.totals(THEIRS)).cost_microusd == 0
+
+
+def decided_on(model_id: str, **changes: Any) -> ModelSelection:
+    return ModelSelection(
+        primary_model=model_id,
+        provider="acme",
+        fallback_models=(),
+        estimated_cost_microusd=None,
+        reasoning="",
+        **changes,
+    )
+
+
+async def test_a_route_is_read_back_as_the_choice_it_was(store: Store) -> None:
+    selection = decided_on(
+        "acme/odd\ud800\\name",
+        policy="explored",
+        reference_model="acme/large",
+        forecasts={"acme/large": 0.9, 'acme/"quoted"': 0.25},
+        propensity=0.0125,
+    )
+    used = usage(100, 20, cache_read_tokens=30, reasoning_tokens=5), usage(7, 0, cache_write_tokens=7)
+    done = route(
+        started_at=100.0,
+        analysis=analysis(category="deep_reasoning", complexity=4),
+        selection=selection,
+        model_used="acme/large",
+        attempts=(
+            attempt(model_id="acme/small", outcome="failed", usage=usage(9, 9)),
+            *(attempt(model_id="acme/large", usage=one) for one in used),
+        ),
+        tools=(ToolUse(name="web_search", is_error=False, latency_ms=1, cost_microusd=5_000),),
+        cost_microusd=9_000,
+    )
+    await store.ledger.record(done)
+    await store.feedback.record(MINE, done.route_id, 0.75)
+
+    [one] = (await store.reports.decisions(MINE, since=100.0)).decided
+
+    assert one == Decided(
+        route_id=done.route_id,
+        started_at=100.0,
+        category="deep_reasoning",
+        complexity=4,
+        policy="explored",
+        chosen_model="acme/odd\ud800\\name",
+        reference_model="acme/large",
+        forecasts={"acme/large": 0.9, 'acme/"quoted"': 0.25},
+        propensity=0.0125,
+        model_used="acme/large",
+        usages=used,
+        tools_microusd=5_000,
+        cost_microusd=9_000,
+        score=0.75,
+    )
+
+
+async def test_choices_come_in_pages_and_only_those_with_feedback_where_asked(store: Store) -> None:
+    done = [route(selection=decided_on("acme/large"), started_at=float(number)) for number in range(5)]
+    others = (
+        route(selection=decided_on("acme/large"), outcome="failed"),
+        route(selection=None),
+        route(selection=decided_on("acme/large"), caller=THEIRS),
+    )
+    for one in (*done, *others):
+        await store.ledger.record(one)
+    await store.feedback.record(MINE, done[3].route_id, 0.0)
+
+    first = await store.reports.decisions(MINE, since=1.0, routes=3)
+    second = await store.reports.decisions(MINE, since=1.0, after=first.after, routes=3)
+    scored = await store.reports.decisions(MINE, since=None, scored=True)
+
+    assert [one.route_id for page in (first, second) for one in page.decided] == [one.route_id for one in done[1:]]
+    assert second.after is None
+    assert [one.route_id for one in scored.decided] == [done[3].route_id]
 
 
 async def test_a_caller_without_routes_has_spent_nothing(store: Store) -> None:

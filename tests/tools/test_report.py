@@ -17,9 +17,11 @@ from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, TextResourceContents
 
 import composition
+from routing.learning.policy import Verdict
 from routing.settings import Settings, load_settings
+from routing.state import ShadowAnswer
 from routing.tokens import TokenCounter
-from routing.types import RouteRecord, ToolUse
+from routing.types import NO_USAGE, RouteRecord, ToolUse
 from tests.dashboard.hundred_tasks import CALLER, DEAR, LARGE, SMALL, hundred_tasks
 from tests.host import Era, data_of, text_of
 from tools import dashboard, report
@@ -268,3 +270,62 @@ async def test_the_dashboards_data_is_the_report_with_every_breakdown(tmp_path: 
         by_tool = await server_.report(period="all", by="all")
 
     assert {**over_http, "until": ""} == {**by_tool, "until": ""}
+
+
+# Who chose, the guard, and shadows
+
+
+async def test_the_report_says_who_chose_what_the_guard_decided_and_what_shadows_brought(tmp_path: Path) -> None:
+    verdict = Verdict(
+        chosen="matrix",
+        outcome="fixed",
+        rival="matrix",
+        gain=-0.30001,
+        lowest=-0.4,
+        highest=-0.2,
+        reason="learned selection is measured worse",
+    )
+
+    class Guard:
+        async def verdict(self, caller: str) -> Verdict:
+            assert caller == CALLER
+            return verdict
+
+    async with connected(tmp_path) as server_:
+        [first, *others] = list(hundred_tasks(time.time()))[:3]
+        assert first.selection is not None
+        await server_.record([replace(first, selection=replace(first.selection, policy="learned")), *others])
+        await server_.services.store.ledger.record_shadow(shadow_of(first))
+        quiet = await server_.host.call_tool("usage_report", {"period": "all"})
+        object.__setattr__(server_.services, "guard", Guard())
+        told = await server_.host.call_tool("usage_report", {"period": "all"})
+
+    assert data_of(quiet)["guard"] is None
+    assert "Guard" not in text_of(quiet)
+    data, text = data_of(told), text_of(told)
+    assert data["chosen_by"] == {"matrix": 2, "learned": 1}
+    assert data["guard"]["gain"] == -0.3
+    assert "Chosen by: matrix 2, learned 1." in text
+    assert "Guard: learned selection is measured worse." in text
+    totals = data["totals"]
+    assert (totals["shadows"], totals["shadows_usd"], totals["shadow_agreement"]) == (1, 0.0005, 0.5)
+    assert totals["cost_usd"] == pytest.approx(sum((one.cost_microusd or 0) for one in (first, *others)) / 1e6 + 0.0005)
+    assert "1 had a shadow, for $0.000500: 1 answers, which agree with those shown by 50.0%." in text
+    assert "net of retries, failures, tools and shadows" in text
+    assert "as a shadow 50.0% alike of 1" in text
+
+
+def shadow_of(route: RouteRecord) -> ShadowAnswer:
+    return ShadowAnswer(
+        route_id=route.route_id,
+        caller=CALLER,
+        model_id=LARGE,
+        provider="acme",
+        category="qa_retrieval",
+        started_at=route.started_at,
+        latency_ms=5,
+        outcome="answered",
+        usage=NO_USAGE,
+        cost_microusd=500,
+        agreement=0.5,
+    )
