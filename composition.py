@@ -106,11 +106,11 @@ async def fetched_embedder(settings: Settings, embedder: LocalEmbedder, on_progr
     return embedder
 
 
-def forecasts_of(settings: Settings, feedback: Feedback) -> Forecasts | None:
+def forecasts_of(settings: Settings, feedback: Feedback, guard: LedgerGuard) -> Forecasts | None:
     """What looks ahead for the selector; nothing where the matrix alone is to choose."""
     if settings.selection == "matrix":
         return None
-    return Forecasts(feedback, max_loss=settings.max_loss, exploration=settings.exploration)
+    return Forecasts(feedback, max_loss=settings.max_loss, exploration=settings.exploration, guard=guard)
 
 
 def wallet_of(settings: Settings, store: Budgets, search: WebSearch) -> Wallet:
@@ -189,6 +189,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
         embedder=embedder,
     ) as store:
         wallet = wallet_of(settings, store.budgets, search)
+        guard = LedgerGuard(store.reports, catalog, max_loss=settings.max_loss)
         router = Router(
             catalog=catalog,
             sessions=store.sessions,
@@ -209,7 +210,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
                 watch=telemetry.route,
             ),
             wallet=wallet,
-            forecasts=forecasts_of(settings, store.feedback),
+            forecasts=forecasts_of(settings, store.feedback, guard),
             run_tests=functools.partial(run_tests, sandbox),
         )
         shadows = Shadows(
@@ -232,7 +233,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
                 search=PaidSearch(search, wallet),
                 offered=offered,
                 telemetry=telemetry,
-                guard=LedgerGuard(store.reports, catalog, max_loss=settings.max_loss),
+                guard=guard,
             )
             toolbox.serve(replace(services, search=search))  # a route pays for its searches from its own purse
             yield services

@@ -24,6 +24,7 @@ import anyio.to_thread
 
 from routing.catalog import Catalog
 from routing.errors import AssetError
+from routing.guard import LedgerGuard
 from routing.learning.quality import SHIPPED, QualityModel
 from routing.registry import Model
 from routing.selector.outlook import NO_OUTLOOK, Forecast, Outlook, Speed
@@ -83,6 +84,10 @@ class _Known:
             scores[one.category, one.model_id][one.complexity] = (one.weight, one.good)
         return cls(read_at=read_at, scores=dict(scores), runs={one.model_id: one for one in experience.runs})
 
+    def speeds(self) -> dict[str, Speed]:
+        """How fast the models were of which that is known."""
+        return {model_id: speed for model_id, runs in self.runs.items() if (speed := _speed(runs))}
+
     def scored(self, analysis: TaskAnalysis, model_id: str) -> tuple[float, float]:
         """How many scores count for such a task, and their sum."""
         by_complexity = self.scores.get((analysis.category, model_id), {})
@@ -102,6 +107,7 @@ class Forecasts:
         *,
         max_loss: float,
         exploration: float,
+        guard: LedgerGuard | None = None,
         folder: Path = SHIPPED,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -109,6 +115,7 @@ class Forecasts:
         self._feedback = feedback
         self._max_loss = max_loss
         self._exploration = exploration
+        self._guard = guard
         self._folder = folder
         self._clock = clock
         self._wall_clock = wall_clock
@@ -129,6 +136,10 @@ class Forecasts:
         if task.texts or task.constraints.force_model:
             return NO_OUTLOOK
         known = await self._known(task.caller)
+        verdict = await self._guard.verdict(task.caller) if self._guard and known.scores else None
+        if verdict is not None and verdict.outcome == "fixed":
+            instead = None if verdict.chosen == "matrix" else verdict.chosen
+            return Outlook(given_up=verdict.reason, instead=instead, warm_model=warm_model, speeds=known.speeds())
         await self.load()
         assert self._weights is not None  # noqa: S101 - loaded above
         models = [model for model in catalog.models.values() if _may_be_chosen(model, catalog)]
@@ -149,7 +160,7 @@ class Forecasts:
             allowance=0.0 if allowance is None else allowance,
             exploration=self._exploration if known.scores else 0.0,
             draw=_draw(key),
-            speeds={model_id: speed for model_id, runs in known.runs.items() if (speed := _speed(runs))},
+            speeds=known.speeds(),
             warm_model=warm_model,
             notices=(self._weights.problem,) if self._weights.problem else (),
         )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from routing.forecasts import EXPERIENCE_LASTS_SECONDS, Forecasts
+from routing.learning.policy import Verdict
 from routing.learning.quality import SHIPPED
 from routing.selector.outlook import NO_OUTLOOK, Outlook
 from routing.state import Experience, Feedback, Runs, Scored
@@ -134,6 +135,39 @@ async def test_too_few_calls_tell_no_speed() -> None:
     went = Runs(model_id="acme/large", answered=4, failed=0, latency_ms=10, first_token_ms=4, output_tokens=6)
 
     assert not (await outlook_of(Past(experience_of={"local": Experience(runs=(went,))}))).speeds
+
+
+@dataclass(slots=True, kw_only=True)
+class Guard:
+    """A guard with this verdict."""
+
+    outcome: str
+    chosen: str
+
+    async def verdict(self, caller: str) -> Verdict:
+        outcome: Any = self.outcome
+        return Verdict(
+            chosen=self.chosen, outcome=outcome, rival="x", gain=0, lowest=0, highest=0, reason=f"{self.chosen} it is"
+        )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "chosen", "given_up", "instead"),
+    [
+        ("policy", "learned", None, None),
+        ("fixed", "matrix", "matrix it is", None),
+        ("fixed", "acme/large", "acme/large it is", "acme/large"),
+    ],
+)
+async def test_what_the_guard_gives_up_is_not_expected_any_more(
+    outcome: str, chosen: str, given_up: str | None, instead: str | None
+) -> None:
+    past = Past(experience_of={"local": Experience(scored=(scored("acme/light", 40, 1.0),))})
+
+    found = await outlook_of(past, guard=Guard(outcome=outcome, chosen=chosen))
+
+    assert (found.given_up, found.instead) == (given_up, instead)
+    assert bool(found.forecasts) is (given_up is None)
 
 
 async def test_experience_is_read_again_after_a_while_and_not_before() -> None:

@@ -144,6 +144,8 @@ class Selector:
 
     def _by_outlook(self, choice: _Choice, eligible: Sequence[Model], needs: Requirements) -> _Choice:
         """The choice with the model in front that is expected to do as well as the matrix's and costs less."""
+        if needs.outlook.given_up:
+            return _given_up(choice, eligible, needs.outlook)
         reference = choice.ranked[0]
         current = [model for model in eligible if not (model.last_resort or model.superseded_by)]
         if self._is_uncertain(needs):
@@ -323,6 +325,14 @@ def _why_ranked_first(best: Model, needs: Requirements, tier: int) -> str:
     if best.tier > tier:
         return f"{best.display_name} (tier {best.tier}) comes nearest to tier {tier}, which nobody eligible has"
     return f"{best.display_name} is the cheapest of tier {tier} or better"
+
+
+def _given_up(choice: _Choice, eligible: Sequence[Model], outlook: Outlook) -> _Choice:
+    """The matrix's choice, or that of the guard where it can take the task."""
+    fixed = [model for model in eligible if model.model_id == outlook.instead]
+    if not fixed:
+        return replace(choice, reasoning=f"{choice.reasoning}; {outlook.given_up}")
+    return replace(choice, ranked=_without_repeats([*fixed, *choice.ranked]), reasoning=str(outlook.given_up))
 
 
 def _why_preferred(found: Preference, reference: Model, outlook: Outlook) -> str:

@@ -51,7 +51,8 @@ class Outlook:
 
     ``allowance`` is by how much a quality may lie below what is expected of the reference. ``exploration`` is the share of
     tasks that explore, and ``draw`` (0 to 1, uniform over tasks) decides about this one. ``warm_model`` has the
-    conversation so far in its provider's cache. ``notices`` are for the caller.
+    conversation so far in its provider's cache. ``given_up`` says why the ledger's guard lets nothing be expected of any model,
+    and ``instead`` names the one that it takes for all, where that is not the matrix. ``notices`` are for the caller.
     """
 
     forecasts: Mapping[str, Forecast] = field(default_factory=dict[str, Forecast])
@@ -60,6 +61,8 @@ class Outlook:
     draw: float = 1.0
     speeds: Mapping[str, Speed] = field(default_factory=dict[str, Speed])
     warm_model: str | None = None
+    given_up: str | None = None
+    instead: str | None = None
     notices: tuple[str, ...] = ()
 
 

@@ -113,6 +113,20 @@ def test_how_fast_a_model_was_counts_for_the_latency_it_may_have() -> None:
     assert chosen.primary_model == "acme/named"
 
 
+@pytest.mark.parametrize(
+    ("instead", "chosen"), [(None, "acme/named"), ("acme/light", "acme/light"), ("x/gone", "acme/named")]
+)
+def test_where_the_ledgers_guard_gives_predictions_up_the_better_constant_is_taken_and_the_reason_says_so(
+    instead: str | None, chosen: str
+) -> None:
+    expected = replace(outlook(named=forecast(0.9), tiny=forecast(0.99)), given_up="measured worse", instead=instead)
+
+    taken = selection(expected)
+
+    assert (taken.primary_model, taken.policy, taken.reference_model) == (chosen, "matrix", None)
+    assert "measured worse" in taken.reasoning
+
+
 # Exploration
 
 
