@@ -31,6 +31,7 @@ from routing.registry import Model, Prices
 from routing.state import Allowance, Budgets, Reservation, Standing
 from routing.tokens import TokenCounter
 from routing.types import (
+    LOCAL_CALLER,
     Attempt,
     Constraints,
     Image,
@@ -78,7 +79,7 @@ async def figures(it: House, allowance: Allowance) -> tuple[int, int]:
 
 
 def hour(cap: int) -> Allowance:
-    return Allowance(period="hour", cap_microusd=cap)
+    return Allowance(period="hour", cap_microusd=cap, subject=LOCAL_CALLER)
 
 
 # ── The worst case ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -417,7 +418,7 @@ class Search:
 
     async def look(self) -> None: ...
 
-    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+    async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:
         self.runs += 1
         return ToolOutcome(text="found", cost_microusd=5_000)
 
@@ -503,12 +504,12 @@ async def test_a_failing_search_costs_what_it_said_and_frees_the_rest() -> None:
     purse = Purse(store=None, allowances=(), call_microusd=10_000, tool_microusd={"web_search": 8_000})
 
     class Broken(Search):
-        async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+        async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError):
-        await PaidToolbox(inner=Broken(), purse=purse).run("web_search", {})
-    assert (await PaidToolbox(inner=Search(), purse=purse).run("web_search", {})).text == "found"
+        await PaidToolbox(inner=Broken(), purse=purse).run("web_search", {}, caller="me")
+    assert (await PaidToolbox(inner=Search(), purse=purse).run("web_search", {}, caller="me")).text == "found"
 
 
 @pytest.mark.anyio

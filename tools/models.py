@@ -12,8 +12,7 @@ from pydantic import Field
 from routing.catalog import Catalog
 from routing.doctor import prices_are_old
 from routing.registry import Model
-from routing.types import LOCAL_CALLER
-from tools.base import Services, StrictTool, errors_for_the_model, services_of, strict_tool
+from tools.base import Services, StrictTool, caller_of, errors_for_the_model, services_of, strict_tool
 from tools.results import HealthResult, ModelResult, ModelsResult
 
 _DAY_SECONDS = 86_400
@@ -32,7 +31,7 @@ async def list_models(
     with errors_for_the_model():
         catalog = await services.catalog.current()
         catalog.check_providers([provider] if provider else [])
-        health = await health_of(services, catalog)
+        health = await health_of(services, catalog, caller_of(ctx))
     return models_result(
         catalog,
         health,
@@ -42,10 +41,10 @@ async def list_models(
     )
 
 
-async def health_of(services: Services, catalog: Catalog) -> dict[str, HealthResult]:
-    """How the models that were asked in the last day did, by model id."""
+async def health_of(services: Services, catalog: Catalog, caller: str) -> dict[str, HealthResult]:
+    """How the models that the caller asked in the last day did, by model id."""
     dispatcher = services.router.dispatcher
-    rows = await services.store.ledger.health(LOCAL_CALLER, dispatcher.wall_clock() - _DAY_SECONDS)
+    rows = await services.store.ledger.health(caller, dispatcher.wall_clock() - _DAY_SECONDS)
     known = [(row, catalog.models[row.model_id]) for row in rows if row.model_id in catalog.models]
     return {
         row.model_id: HealthResult(

@@ -32,8 +32,8 @@ from routing.report import (
     report_of,
     window_of,
 )
-from routing.types import LOCAL_CALLER, RouteRecord
-from tools.base import Result, Services, StrictTool, errors_for_the_model, host_of, services_of, strict_tool
+from routing.types import RouteRecord
+from tools.base import Result, Services, StrictTool, caller_of, errors_for_the_model, host_of, services_of, strict_tool
 
 AnyContext = Context[Services, Any]
 DASHBOARD_URI = "ui://pointsman/dashboard.html"
@@ -273,8 +273,9 @@ async def usage_report(
     """Costs, savings, quality."""
     services = services_of(ctx)
     with errors_for_the_model():
-        report = await reported(services, window_of(period, _now(services)))
-        result = await told(services, report, by)
+        caller = caller_of(ctx)
+        report = await reported(services, caller, window_of(period, _now(services)))
+        result = await told(services, caller, report, by)
     said = "\n".join([spoken(report), *_spoken_groups(report, "model" if by == "all" else by)])
     return CallToolResult(content=[TextContent(text=said)], structured_content=result.model_dump(mode="json"))
 
@@ -291,13 +292,13 @@ async def record_feedback(
             raise InvalidTask(
                 f"the note has {len(note):,} characters, and {MOST_NOTE_CHARS:,} are the most. Shorten it."
             )
-        replaced = await services_of(ctx).store.feedback.record(LOCAL_CALLER, route_id, score, note)
+        replaced = await services_of(ctx).store.feedback.record(caller_of(ctx), route_id, score, note)
     return FeedbackResult(score=score, replaced=replaced)
 
 
-async def reported(services: Services, window: Window) -> Report:
-    """The report on a window, from the ledger's sums."""
-    sums = await services.store.reports.usage(LOCAL_CALLER, since=window.since, span=window.span)
+async def reported(services: Services, caller: str, window: Window) -> Report:
+    """The report on a window of a caller's, from the ledger's sums."""
+    sums = await services.store.reports.usage(caller, since=window.since, span=window.span)
     catalog = await services.catalog.current()
     tiers = {model.model_id: model.tier for model in catalog.models.values()}
     gauges = {
@@ -307,26 +308,26 @@ async def reported(services: Services, window: Window) -> Report:
             reserved_microusd=row.reserved_microusd,
             resets_at=row.resets_at,
         )
-        for row in await services.router.wallet.standings(None)
-        if row.resets_at is not None
+        for row in await services.router.wallet.standings(caller, None)
+        if row.resets_at is not None and row.allowance.subject == caller
     }
     budgets = Budgets(hourly=gauges.get("hour"), monthly=gauges.get("month"))
     return report_of(sums, window, tiers=tiers, host=host_of(services, catalog), budgets=budgets)
 
 
-async def told(services: Services, report: Report, by: By = "all") -> ReportResult:
+async def told(services: Services, caller: str, report: Report, by: By = "all") -> ReportResult:
     """The report as data, with the last decisions; all breakdowns and more decisions where ``by`` is ``all``."""
     breakdowns: Sequence[Breakdown] = BREAKDOWNS if by == "all" else (by,)
     decisions = _MANY_DECISIONS if by == "all" else _FEW_DECISIONS
-    routes = await services.store.ledger.recent(LOCAL_CALLER, decisions)
-    scores = await services.store.feedback.scores(LOCAL_CALLER, [route.route_id for route in routes])
+    routes = await services.store.ledger.recent(caller, decisions)
+    scores = await services.store.feedback.scores(caller, [route.route_id for route in routes])
     return _result_of(report, breakdowns, routes, scores)
 
 
-async def dashboard_data(services: Services, period: Period) -> str:
-    """What the dashboard shows, as JSON."""
-    report = await reported(services, window_of(period, _now(services)))
-    return (await told(services, report)).model_dump_json()
+async def dashboard_data(services: Services, caller: str, period: Period) -> str:
+    """What the dashboard shows to a caller, as JSON."""
+    report = await reported(services, caller, window_of(period, _now(services)))
+    return (await told(services, caller, report)).model_dump_json()
 
 
 def _now(services: Services) -> float:

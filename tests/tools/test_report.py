@@ -19,7 +19,7 @@ from mcp_types import CallToolResult, TextContent, TextResourceContents
 import composition
 from routing.settings import Settings, load_settings
 from routing.tokens import TokenCounter
-from routing.types import RouteRecord, ToolUse
+from routing.types import LOCAL_CALLER, RouteRecord, ToolUse
 from tests.dashboard.hundred_tasks import CALLER, DEAR, LARGE, SMALL, hundred_tasks
 from tools import dashboard, report
 from tools.base import Services
@@ -278,7 +278,7 @@ async def test_both_tools_cost_a_host_no_more_than_250_tokens(vocabularies: Path
 async def test_the_dashboards_data_is_the_report_with_every_breakdown(tmp_path: Path) -> None:
     async with connected(tmp_path) as server_:
         await server_.record(list(hundred_tasks(time.time())))
-        over_http = json.loads(await report.dashboard_data(server_.services, "all"))
+        over_http = json.loads(await report.dashboard_data(server_.services, LOCAL_CALLER, "all"))
         by_tool = await server_.report(period="all", by="all")
 
     assert {**over_http, "until": ""} == {**by_tool, "until": ""}
