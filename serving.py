@@ -26,8 +26,9 @@ from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 from starlette.requests import Request
 
+from access.door import Door
 from access.guard import Credentials, guard
-from access.limits import Admission
+from access.limits import Admission, Limits
 from access.oauth import Issuer, OAuthVerifier
 from access.tokens import TokenFile
 from routing.errors import SettingsError
@@ -51,6 +52,12 @@ SESSION_IDLE_SECONDS = 1_800.0
 """After so long without a request, a session of the older protocol is closed."""
 
 MOST_SESSIONS = 10_000
+ACCEPTED_AT_ONCE = 4
+"""Connections that are accepted in one turn of the event loop: a thousand at once would hold up who is connected."""
+
+WAITING_CONNECTIONS = 2_048
+"""Connections that wait in the kernel to be accepted."""
+
 _JWKS_SECONDS = 10.0
 _SECONDS_BETWEEN_LOOKS = 0.1
 Transport = Literal["sse", "streamable-http"]
@@ -141,6 +148,7 @@ def app_of(
 
     app.routes.extend(monitoring.routes(lambda: lifespan.services, metrics, security))
     app.routes.extend(dashboard.routes(read_data, hosts=[*LOOPBACK, *settings.allowed_hosts]))
+    app.add_middleware(Door, admission=served.admission, limits=Limits.of(settings), path=address.path)
     if settings.auth:
         _close(app, settings, client)
     return app
@@ -157,6 +165,7 @@ async def serve(served: Served, address: Address, settings: Settings) -> None:
             port=address.port,
             log_config=None,
             log_level=settings.log_level.lower(),
+            backlog=ACCEPTED_AT_ONCE,
             timeout_graceful_shutdown=CLOSING_SECONDS,
         )
         await stack.enter_async_context(served.lifespan.held(settings, metrics))
@@ -171,6 +180,12 @@ class Draining(uvicorn.Server):
         super().__init__(config)
         self._served = served
         AppStatus.enable_automatic_graceful_drain = False  # it would cut the streams of answers at the signal
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, with more room in the kernel than is accepted at once."""
+        await super().startup(sockets)
+        for listener in [listener for server in self.servers for listener in server.sockets]:
+            socket.fromfd(listener.fileno(), listener.family, listener.type).listen(WAITING_CONNECTIONS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Admit no more calls, wait for those under way and for detached work, and close."""

@@ -8,6 +8,7 @@ It counts calls of tools that come over HTTP; the one host of a stdio server has
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp_types import CallToolResult, TextContent
 
+from routing.settings import Settings
 from tools.base import Services, caller_of_request
 
 LONGEST_WAIT_SECONDS = 30.0
@@ -36,12 +38,23 @@ class Limits:
     queue: int
     calls_per_minute: int | None = None
 
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """Those of the settings."""
+        return cls(
+            concurrency=settings.caller_concurrency,
+            queue=settings.caller_queue,
+            calls_per_minute=settings.caller_calls_per_minute,
+        )
+
 
 class TurnedAway(Exception):  # noqa: N818 - named for what happened, as all of ours
-    """The caller has too much under way; ``seconds`` is when to come back."""
+    """The caller has too much under way; ``seconds`` is when to come back, ``spoken`` what the caller is told."""
 
     def __init__(self, why: str, seconds: float) -> None:
-        super().__init__(f"{why} Try again in {max(1, math.ceil(seconds))} s.")
+        self.seconds = max(1, math.ceil(seconds))
+        self.spoken = f"The call was not made: {why} Try again in {self.seconds} s."
+        super().__init__(self.spoken)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,10 +74,16 @@ class _Line:
 
 
 class Admission(ServerMiddleware[Any]):
-    """Admits calls of tools within the limits of the settings. ``clock`` is monotonic, in seconds."""
+    """Admits calls of tools within the limits of the settings.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    ``clock`` is monotonic, in seconds; ``spread``, from 0 to 1, keeps who were sent away together from coming back together.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, spread: Callable[[], float] = random.random
+    ) -> None:
         self._clock = clock
+        self._spread = spread
         self._lines: dict[str, _Line] = {}
         self._is_closing = False
         self._emptied = anyio.Event()
@@ -74,17 +93,20 @@ class Admission(ServerMiddleware[Any]):
         services: object = ctx.lifespan_context
         if ctx.method != "tools/call" or ctx.request is None or not isinstance(services, Services):
             return await call_next(ctx)
-        settings = services.settings
-        limits = Limits(
-            concurrency=settings.caller_concurrency,
-            queue=settings.caller_queue,
-            calls_per_minute=settings.caller_calls_per_minute,
-        )
         try:
-            async with self.turn(caller_of_request(ctx.request), limits):
+            async with self.turn(caller_of_request(ctx.request), Limits.of(services.settings)):
                 return await call_next(ctx)
         except TurnedAway as refusal:
-            return CallToolResult(content=[TextContent(text=f"The call was not made: {refusal}")], is_error=True)
+            return CallToolResult(content=[TextContent(text=refusal.spoken)], is_error=True)
+
+    def refusal(self, caller: str, limits: Limits) -> TurnedAway:
+        """What to tell a caller of whose calls no more can be let in."""
+        line = self._lines.get(caller)
+        if line is None:
+            return TurnedAway("too many of your calls come at once.", 1 + self._spread())
+        wait = line.mean_seconds * (line.waiting + 1) / limits.concurrency
+        why = f"{line.running:,} of your calls run and {line.waiting:,} wait, which is the most."
+        return TurnedAway(why, wait * (1 + 2 * self._spread()))
 
     @asynccontextmanager
     async def turn(self, caller: str, limits: Limits) -> AsyncGenerator[None]:
@@ -96,7 +118,7 @@ class Admission(ServerMiddleware[Any]):
         """
         line = self._line(caller, limits)
         try:
-            self._check(line, limits)
+            self._check(caller, line, limits)
             await self._wait(line, limits)
         except BaseException:
             self._leave(caller, line, limits)
@@ -130,15 +152,14 @@ class Admission(ServerMiddleware[Any]):
         line.counted_at = now
         return line
 
-    def _check(self, line: _Line, limits: Limits) -> None:
+    def _check(self, caller: str, line: _Line, limits: Limits) -> None:
         if self._is_closing:
             raise TurnedAway("the server is about to end.", 5)
         if limits.calls_per_minute is not None and line.allowance < 1:
             wait = (1 - line.allowance) * _MINUTE / limits.calls_per_minute
             raise TurnedAway(f"you may begin {limits.calls_per_minute:,} calls a minute, and have.", wait)
         if line.running + line.waiting >= limits.concurrency + limits.queue:
-            wait = line.mean_seconds * (line.waiting + 1) / limits.concurrency
-            raise TurnedAway(f"{line.running:,} of your calls run and {line.waiting:,} wait, which is the most.", wait)
+            raise self.refusal(caller, limits)
         line.allowance -= 1
 
     async def _wait(self, line: _Line, limits: Limits) -> None:

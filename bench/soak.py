@@ -1,4 +1,4 @@
-"""Many calls over real streamable HTTP: does the server's memory stay where it was, and its latency?
+"""Many calls over real streamable HTTP: the server's memory and its latency should stay where they were.
 
     python bench/soak.py [--calls 5000] [--concurrency 8] [--json]
 
@@ -41,6 +41,12 @@ _META = {
     "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
     "io.modelcontextprotocol/clientCapabilities": {},
 }
+HEADERS = {
+    "accept": "application/json, text/event-stream",
+    "mcp-protocol-version": _VERSION,
+    "mcp-method": "tools/call",
+    "mcp-name": "route_and_answer",
+}
 
 UPSTREAM = """
 import asyncio, json, sys
@@ -81,9 +87,7 @@ class House:
 
 
 @asynccontextmanager
-async def house(
-    callers: Sequence[str], *, upstream_seconds: float = 0.0, **settings: str
-) -> AsyncGenerator[House]:
+async def house(callers: Sequence[str], *, upstream_seconds: float = 0.0, **settings: str) -> AsyncGenerator[House]:
     """A server that asks a loopback upstream, which takes so long."""
     upstream_port, port = free_port(), free_port()
     with tempfile.TemporaryDirectory() as home:
@@ -138,23 +142,23 @@ async def listening(port: int) -> None:
 @asynccontextmanager
 async def client(token: str, connections: int) -> AsyncGenerator[httpx.AsyncClient]:
     """Connections of one caller."""
-    headers = {
-        "authorization": f"Bearer {token}",
-        "accept": "application/json, text/event-stream",
-        "mcp-protocol-version": _VERSION,
-        "mcp-method": "tools/call",
-        "mcp-name": "route_and_answer",
-    }
+    headers = {**HEADERS, "authorization": f"Bearer {token}"}
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     async with httpx.AsyncClient(headers=headers, limits=limits, timeout=120) as found:
         yield found
 
 
+def message() -> dict[str, Any]:
+    """A call of route_and_answer."""
+    arguments = {"prompt": PROMPT, "force_model": "openai/gpt-4.1"}
+    params = {"name": "route_and_answer", "arguments": arguments, "_meta": _META}
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+
+
 async def call(caller: httpx.AsyncClient, url: str) -> tuple[float, dict[str, Any]]:
     """One route_and_answer: milliseconds, and its result."""
-    params = {"name": "route_and_answer", "arguments": {"prompt": PROMPT, "force_model": "openai/gpt-4.1"}, "_meta": _META}
     started = time.perf_counter()
-    answer = await caller.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+    answer = await caller.post(url, json=message())
     took = 1000 * (time.perf_counter() - started)
     return took, answer.raise_for_status().json()["result"]
 

@@ -131,7 +131,7 @@ class Settings(BaseModel):
     oauth_scopes: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
         (), description="Scopes that a token must grant"
     )
-    caller_concurrency: int = Field(16, ge=1, le=10_000, description="Calls of one caller that run at once, over HTTP")
+    caller_concurrency: int = Field(8, ge=1, le=10_000, description="Calls of one caller that run at once, over HTTP")
     caller_queue: int = Field(32, ge=0, le=100_000, description="Calls of one caller that may wait for their turn")
     caller_calls_per_minute: int | None = Field(
         None, ge=1, le=1_000_000, description="Calls that one caller may begin in a minute, over HTTP"
