@@ -21,7 +21,7 @@ import uvicorn
 from mcp.server import MCPServer
 from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
 from mcp.server.transport_security import TransportSecuritySettings
-from pydantic import AnyHttpUrl, TypeAdapter, ValidationError
+from pydantic import AnyHttpUrl, ConfigDict, TypeAdapter, ValidationError
 from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -42,11 +42,8 @@ from tools.base import Services, caller_of_request
 from tools.report import dashboard_data
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-DRAIN_SECONDS = 20.0
-"""How long calls under way, and detached work, are waited for after a signal."""
-
 CLOSING_SECONDS = 3
-"""How long connections then have to close before what is left of their requests is cancelled, and booked as that."""
+"""How long connections have to close after the drain; what is left of their requests is then cancelled, and booked as that."""
 
 SESSION_IDLE_SECONDS = 1_800.0
 """After so long without a request, a session of the older protocol is closed."""
@@ -59,6 +56,9 @@ WAITING_CONNECTIONS = 2_048
 """Connections that wait in the kernel to be accepted."""
 
 _JWKS_SECONDS = 10.0
+_ADDRESS: TypeAdapter[AnyHttpUrl] = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
+"""As it was written: clients compare an issuer letter by letter (RFC 8414)."""
+
 _SECONDS_BETWEEN_LOOKS = 0.1
 Transport = Literal["sse", "streamable-http"]
 
@@ -170,15 +170,16 @@ async def serve(served: Served, address: Address, settings: Settings) -> None:
         )
         await stack.enter_async_context(served.lifespan.held(settings, metrics))
         announce(settings.log_format, f"serving MCP at http://{address.host}:{address.port}{address.path}")
-        await Draining(config, served).serve()
+        await Draining(config, served, settings.drain_seconds).serve()
 
 
 class Draining(uvicorn.Server):
     """A server that lets what is under way end before it closes the connections that answers go through."""
 
-    def __init__(self, config: uvicorn.Config, served: Served) -> None:
+    def __init__(self, config: uvicorn.Config, served: Served, seconds: float) -> None:
         super().__init__(config)
         self._served = served
+        self._seconds = seconds
         AppStatus.enable_automatic_graceful_drain = False  # it would cut the streams of answers at the signal
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -191,12 +192,12 @@ class Draining(uvicorn.Server):
         """Admit no more calls, wait for those under way and for detached work, and close."""
         for server in self.servers:
             server.close()
-        with anyio.move_on_after(DRAIN_SECONDS):
+        with anyio.move_on_after(self._seconds):
             async with anyio.create_task_group() as group:
                 group.start_soon(self._hurried, group.cancel_scope)
                 await self._served.admission.close()
                 if self._served.lifespan.services is not None:
-                    await self._served.lifespan.services.jobs.drain(DRAIN_SECONDS)
+                    await self._served.lifespan.services.jobs.drain(self._seconds)
                 group.cancel_scope.cancel()
         AppStatus.should_exit = True  # streams that only listen end now
         await super().shutdown(sockets)
@@ -262,6 +263,6 @@ def _is_safe(value: str | None) -> bool:
 
 def _address(value: str | None) -> AnyHttpUrl:
     try:
-        return TypeAdapter(AnyHttpUrl).validate_python(value)
+        return _ADDRESS.validate_python(value)
     except ValidationError as problem:
         raise SettingsError(f"{value} is no address: {problem.errors()[0]['msg']}.") from problem

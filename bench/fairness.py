@@ -89,6 +89,7 @@ async def steady(it: House, seconds: float) -> list[float]:
 async def main(calls: int, upstream: float, seconds: float) -> dict[str, Any]:
     """Quiet, flooded, quiet again."""
     async with house(["ann", "bob"], upstream_seconds=upstream) as it:
+        await flood(it.url, it.tokens["ann"], calls, 2)  # what a first flood leaves behind is there before and after
         await steady(it, 2)
         quiet, memory = await steady(it, seconds), [it.resident_mb]
         command = [sys.executable, __file__, "--as-ann", it.url, it.tokens["ann"]]

@@ -136,6 +136,9 @@ class Settings(BaseModel):
     caller_calls_per_minute: int | None = Field(
         None, ge=1, le=1_000_000, description="Calls that one caller may begin in a minute, over HTTP"
     )
+    drain_seconds: float = Field(
+        20.0, ge=0, le=3_600, description="After SIGTERM, calls under way have this long to end"
+    )
     log_level: LogLevel = Field("WARNING", description="Of the log on stderr")
     log_format: LogFormat = Field("text", description="Of the log on stderr: text or json")
     trace_prompts: bool = Field(default=False, description="Put prompts and answers on OpenTelemetry spans")
