@@ -186,7 +186,8 @@ class Draining(uvicorn.Server):
         """Listen, with more room in the kernel than is accepted at once."""
         await super().startup(sockets)
         for listener in [listener for server in self.servers for listener in server.sockets]:
-            socket.fromfd(listener.fileno(), listener.family, listener.type).listen(WAITING_CONNECTIONS)
+            with socket.fromfd(listener.fileno(), listener.family, listener.type) as same:
+                same.listen(WAITING_CONNECTIONS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Admit no more calls, wait for those under way and for detached work, and close."""

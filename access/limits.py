@@ -160,7 +160,8 @@ class Admission(ServerMiddleware[Any]):
             raise TurnedAway(f"you may begin {limits.calls_per_minute:,} calls a minute, and have.", wait)
         if line.running + line.waiting >= limits.concurrency + limits.queue:
             raise self.refusal(caller, limits)
-        line.allowance -= 1
+        if limits.calls_per_minute is not None:
+            line.allowance -= 1
 
     async def _wait(self, line: _Line, limits: Limits) -> None:
         line.waiting += 1
