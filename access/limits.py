@@ -85,7 +85,7 @@ class Admission(ServerMiddleware[Any]):
         self._clock = clock
         self._spread = spread
         self._lines: dict[str, _Line] = {}
-        self._is_closing = False
+        self.is_closing = False
         self._emptied = anyio.Event()
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -98,6 +98,11 @@ class Admission(ServerMiddleware[Any]):
                 return await call_next(ctx)
         except TurnedAway as refusal:
             return CallToolResult(content=[TextContent(text=refusal.spoken)], is_error=True)
+
+    @property
+    def callers(self) -> int:
+        """How many callers are known: those with calls under way, or counted in this minute."""
+        return len(self._lines)
 
     def refusal(self, caller: str, limits: Limits) -> TurnedAway:
         """What to tell a caller of whose calls no more can be let in."""
@@ -135,7 +140,7 @@ class Admission(ServerMiddleware[Any]):
 
     async def close(self) -> None:
         """Admit nothing any more, and wait until what was admitted has ended."""
-        self._is_closing = True
+        self.is_closing = True
         if not all(line.is_empty for line in self._lines.values()):
             await self._emptied.wait()
 
@@ -153,7 +158,7 @@ class Admission(ServerMiddleware[Any]):
         return line
 
     def _check(self, caller: str, line: _Line, limits: Limits) -> None:
-        if self._is_closing:
+        if self.is_closing:
             raise TurnedAway("the server is about to end.", 5)
         if limits.calls_per_minute is not None and line.allowance < 1:
             wait = (1 - line.allowance) * _MINUTE / limits.calls_per_minute
@@ -178,5 +183,5 @@ class Admission(ServerMiddleware[Any]):
         """Forget a line that holds nothing, unless it tells how much its caller may begin."""
         if line.is_empty and (limits.calls_per_minute is None or line.allowance >= limits.calls_per_minute):
             self._lines.pop(caller, None)
-        if self._is_closing and all(other.is_empty for other in self._lines.values()):
+        if self.is_closing and all(other.is_empty for other in self._lines.values()):
             self._emptied.set()

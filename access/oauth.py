@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx2 as httpx
@@ -114,10 +114,7 @@ def _access(claims: Mapping[str, Any]) -> AccessToken:
 
 def _scopes_of(claims: Mapping[str, Any]) -> list[str]:
     """The scopes, as RFC 9068 writes them or as others do."""
-    match claims.get("scope", claims.get("scp")):
-        case str(text):
-            return text.split()
-        case list(names):
-            return [str(name) for name in names]
-        case _:
-            return []
+    said: object = claims.get("scope", claims.get("scp"))
+    if isinstance(said, list):
+        return [str(name) for name in cast("list[object]", said)]
+    return said.split() if isinstance(said, str) else []

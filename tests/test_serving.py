@@ -58,7 +58,7 @@ async def test_a_stream_is_not_cut_at_the_signal_but_once_its_call_has_ended() -
         group.start_soon(shutdown)
         for _ in range(50):
             await anyio.lowlevel.checkpoint()
-        assert admission._is_closing
+        assert admission.is_closing
         assert not AppStatus.should_exit
         assert not ended.is_set()
         until.set()

@@ -24,6 +24,7 @@ import httpx2 as httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
@@ -49,7 +50,7 @@ class _Keys(BaseHTTPRequestHandler):
     """The page on which an authorization server publishes its keys."""
 
     def do_GET(self) -> None:
-        row = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(KEY.public_key())), "kid": "1"}
+        row = {**json.loads(RSAAlgorithm.to_jwk(KEY.public_key())), "kid": "1"}
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps({"keys": [row]}).encode())

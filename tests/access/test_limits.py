@@ -76,7 +76,7 @@ async def test_nothing_is_kept_of_a_caller_whose_calls_are_over() -> None:
     for number in range(100):
         async with admission.turn(f"caller {number}", TWO_AND_ONE):
             pass
-    assert not admission._lines
+    assert admission.callers == 0
 
 
 async def test_calls_of_a_minute_are_counted_and_come_back_with_time() -> None:
@@ -102,10 +102,10 @@ async def test_a_call_that_is_cancelled_while_it_waits_leaves_its_place() -> Non
         await anyio.wait_all_tasks_blocked()
         with anyio.move_on_after(0):
             await hold(admission, "ann", until, TWO_AND_ONE, ran)
-        assert admission._lines["ann"].waiting == 0
+        assert "2 of your calls run and 0 wait" in admission.refusal("ann", TWO_AND_ONE).spoken
         until.set()
     assert len(ran) == 2
-    assert not admission._lines
+    assert admission.callers == 0
 
 
 async def test_closing_waits_for_what_runs_and_admits_nothing_more() -> None:

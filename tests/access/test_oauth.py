@@ -10,6 +10,7 @@ import httpx2 as httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from access.oauth import KEYS_SECONDS, SECONDS_BETWEEN_ASKING, Issuer, OAuthVerifier
 from tools.base import caller_of_request
@@ -20,7 +21,7 @@ KEY, OTHER = (rsa.generate_private_key(public_exponent=65_537, key_size=2_048) f
 
 
 def jwk(key: rsa.RSAPrivateKey, kid: str, **more: object) -> dict[str, Any]:
-    return {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())), "kid": kid, **more}
+    return {**json.loads(RSAAlgorithm.to_jwk(key.public_key())), "kid": kid, **more}
 
 
 class Keys:
@@ -100,7 +101,7 @@ async def test_a_public_key_is_no_shared_secret() -> None:
 
 async def test_keys_on_a_curve_count_too() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    row = {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())), "kid": "1"}
+    row = {**json.loads(ECAlgorithm.to_jwk(key.public_key())), "kid": "1"}
 
     assert await Keys(row).verifier().verify_token(signed(key, "ES256")) is not None
 
