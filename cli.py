@@ -28,6 +28,7 @@ from rich.progress import BarColumn, DownloadColumn, SpinnerColumn, TaskID, Text
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from access.tokens import TokenFile
 from composition import SHIPPED_REGISTRY, composed, settings_of
 from hosts.install import added, copied, made, removed, snippet
 from hosts.launch import Running, launch_of
@@ -244,7 +245,7 @@ def models(
     async def listed(services: Services, _: OnProgress) -> ModelsResult:
         catalog = await services.catalog.current()
         catalog.check_providers([provider] if provider else [])
-        health = await health_of(services, catalog)
+        health = await health_of(services, catalog, LOCAL_CALLER)
         return models_result(catalog, health, include_unconfigured=everything, provider=provider, today=_today())
 
     result = _with_services(listed, quiet=as_json)
@@ -289,8 +290,8 @@ def report(
         return
 
     async def summed(services: Services, _: OnProgress) -> tuple[Report, ReportResult]:
-        found = await reported(services, window)
-        return found, await told(services, found)
+        found = await reported(services, LOCAL_CALLER, window)
+        return found, await told(services, LOCAL_CALLER, found)
 
     found, result = _with_services(summed, quiet=as_json)
     if as_json:
@@ -350,7 +351,7 @@ def doctor(
             return findings
         catalog = await services.catalog.current()
         answers = await knock(catalog, services.router.dispatcher.providers, on_progress)
-        return [*findings, *answers, *_seen(await health_of(services, catalog))]
+        return [*findings, *answers, *_seen(await health_of(services, catalog, LOCAL_CALLER))]
 
     findings = _with_services(examined, quiet=as_json)
     if as_json:
@@ -410,6 +411,41 @@ def install(
         err.print(
             f"Keys are read from {home / '.env'}; --with-key NAME copies one into the host's file.", soft_wrap=True
         )
+
+
+@app.command()
+def token(
+    action: Annotated[Literal["add", "list", "revoke"], typer.Argument(help="What to do.")],
+    name: Annotated[str | None, typer.Argument(help="Whose token: one for each caller.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make, list or revoke the bearer tokens of a team's server. A server that runs heeds it at once."""
+    settings = settings_of(os.environ)
+    file = TokenFile(settings.tokens)
+    if action == "list":
+        rows = [{"name": row.name, "created_at": _spoken_date(row.created_at)} for row in file.kept()]
+        if as_json:
+            out.print_json(json.dumps(rows))
+        else:
+            _print_pairs(*((row["name"], row["created_at"]) for row in rows))
+        return
+    if name is None:
+        raise InvalidTask(f"token {action} needs the name of whoever the token is for.")
+    if action == "revoke":
+        file.revoke(name)
+        err.print(f"the token of {name} is refused from now on", highlight=False)
+        return
+    made_now = file.add(name, time.time())
+    sys.stdout.write(f"{json.dumps({'name': name, 'token': made_now}) if as_json else made_now}\n")
+    err.print(
+        f"This is the only time that the token of {name} is shown; {settings.tokens} has its hash.", soft_wrap=True
+    )
+    if "tokens" not in settings.auth:
+        err.print("[yellow]The server asks for tokens only where POINTSMAN_AUTH=tokens is set.[/]", soft_wrap=True)
+
+
+def _spoken_date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _with_services(work: Callable[[Services, OnProgress], Awaitable[T]], *, quiet: bool) -> T:
@@ -730,7 +766,7 @@ def _print_json(result: BaseModel) -> None:
 
 
 def _print_pairs(*pairs: tuple[str, str]) -> None:
-    width = max(len(name) for name, _ in pairs)
+    width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
         out.print(f"[bold]{name:<{width}}[/]  {escape(value)}", highlight=False, soft_wrap=True)
 

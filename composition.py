@@ -115,9 +115,15 @@ def forecasts_of(settings: Settings, feedback: Feedback, guard: LedgerGuard) -> 
 
 def wallet_of(settings: Settings, store: Budgets, search: WebSearch) -> Wallet:
     """The budgets of the settings, and the most that a call of a paid tool costs."""
-    hour, month, session = (
+    hour, month, session, all_hour, all_month = (
         None if dollars is None else microusd(dollars)
-        for dollars in (settings.hourly_budget_usd, settings.monthly_budget_usd, settings.session_budget_usd)
+        for dollars in (
+            settings.hourly_budget_usd,
+            settings.monthly_budget_usd,
+            settings.session_budget_usd,
+            settings.all_callers_hourly_budget_usd,
+            settings.all_callers_monthly_budget_usd,
+        )
     )
     dearest = max((MICROUSD_PER_SEARCH.get(engine, 0) for engine in search.engines), default=0)
     return Wallet(
@@ -125,6 +131,8 @@ def wallet_of(settings: Settings, store: Budgets, search: WebSearch) -> Wallet:
         hour_microusd=hour,
         month_microusd=month,
         session_microusd=session,
+        all_hour_microusd=all_hour,
+        all_month_microusd=all_month,
         tool_microusd={"web_search": dearest},
     )
 

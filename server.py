@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -23,22 +22,19 @@ gc.disable()  # what the imports make is there to stay: looking through it again
 import anyio  # noqa: E402
 from mcp.server import MCPServer  # noqa: E402
 
+from access.limits import Admission  # noqa: E402
 from composition import check_registry, composed, settings_of  # noqa: E402
-from routing.errors import RoutingError, SettingsError  # noqa: E402
-from routing.logs import announce, set_up  # noqa: E402
-from routing.metrics import Metrics  # noqa: E402
-from routing.report import Period  # noqa: E402
+from routing.errors import RoutingError  # noqa: E402
+from routing.logs import set_up  # noqa: E402
 from routing.settings import Settings  # noqa: E402
 from routing.telemetry import Observer, exporting  # noqa: E402
 from tools import all_tools, dashboard  # noqa: E402
 from tools.base import Services  # noqa: E402
 from tools.icons import ICON  # noqa: E402
-from tools.monitoring import OperationTimer, routes  # noqa: E402
+from tools.monitoring import OperationTimer  # noqa: E402
 from tools.offering import OfferingServer  # noqa: E402
-from tools.report import dashboard_data  # noqa: E402
 
 VERSION = "0.1.0"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SECONDS_BEFORE_A_SANDBOX_IS_TRIED = 2.0
 """By then a host has its list of tools. A call that needs the sandbox does not wait so long: it tries it itself."""
 Transport = Literal["stdio", "sse", "streamable-http"]
@@ -104,17 +100,13 @@ class PointsmanServer(OfferingServer):
         return lifespan.services
 
 
-async def _dashboard_data(period: Period) -> str:
-    assert lifespan.services is not None  # noqa: S101 - the server listens inside `held`
-    return await dashboard_data(lifespan.services, period)
-
-
 async def _try_sandbox(services: Services) -> None:
     await anyio.sleep(SECONDS_BEFORE_A_SANDBOX_IS_TRIED)
     await services.sandbox.available()
 
 
 lifespan = SharedServices()
+admission = Admission()
 TOOL_NAMES = frozenset(tool.name for tool in all_tools())
 mcp = PointsmanServer(
     "pointsman",
@@ -125,7 +117,7 @@ mcp = PointsmanServer(
     tools=list(all_tools()),
     lifespan=lifespan,
     log_level="WARNING",
-    middleware=[OperationTimer(TOOL_NAMES)],
+    middleware=[OperationTimer(TOOL_NAMES), admission],
     extensions=[dashboard.apps()],
 )
 mcp.equip()
@@ -147,54 +139,16 @@ def serve(transport: Transport = "stdio", host: str = "127.0.0.1", port: int = 8
             mcp.run("stdio")  # its lifespan begins before anything is read
             return
         check_registry(settings)
-        _check_address(host, port)
+        import serving  # noqa: PLC0415 - a host on stdio should not wait for it
+
+        served = serving.Served(mcp=mcp, lifespan=lifespan, admission=admission)
+        address = serving.Address(transport=transport, host=host, port=port)
+        serving.check(address, settings)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: closing what is open
         try:
-            anyio.run(_serve_http, transport, host, port, settings)
+            anyio.run(serving.serve, served, address, settings)
         except* KeyboardInterrupt:  # in groups, where it went through task groups
             pass
-
-
-async def _serve_http(transport: Transport, host: str, port: int, settings: Settings) -> None:
-    import uvicorn  # noqa: PLC0415 - a host on stdio should not wait for it
-
-    path = "/sse" if transport == "sse" else "/mcp"
-    app = mcp.sse_app(host=host) if transport == "sse" else mcp.streamable_http_app(host=host)
-    metrics = Metrics(TOOL_NAMES)
-    app.routes.extend(routes(lambda: lifespan.services, metrics))
-    app.routes.extend(dashboard.routes(_dashboard_data))
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_config=None,
-        log_level=settings.log_level.lower(),
-        timeout_graceful_shutdown=30,
-    )
-    async with lifespan.held(settings, metrics):
-        announce(settings.log_format, f"serving MCP at http://{host}:{port}{path}")
-        await uvicorn.Server(config).serve()
-
-
-def _check_address(host: str, port: int) -> None:
-    """Refuse an address that is open to others, and one where nothing can listen.
-
-    Raises:
-        SettingsError: it says what to do.
-
-    """
-    if host not in LOOPBACK:
-        raise SettingsError(
-            f"--host {host} would let others use your keys, and there is no authentication. Listen on 127.0.0.1, and put a "
-            "proxy that authenticates in front of it."
-        )
-    try:
-        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-            pass
-    except OSError as problem:
-        raise SettingsError(
-            f"cannot listen on {host}:{port}: {problem.strerror}. Choose another port with --port, or end what uses it."
-        ) from problem
 
 
 def first_of(errors: BaseExceptionGroup[Exception]) -> BaseException:

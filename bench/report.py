@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 import composition  # noqa: E402
 from routing.report import Period, window_of  # noqa: E402
 from routing.settings import load_settings  # noqa: E402
-from routing.types import Attempt, ModelSelection, RouteRecord, TaskAnalysis, Usage  # noqa: E402
+from routing.types import LOCAL_CALLER, Attempt, ModelSelection, RouteRecord, TaskAnalysis, Usage  # noqa: E402
 from tools.base import Services  # noqa: E402
 from tools.report import dashboard_data, reported, told  # noqa: E402
 
@@ -139,10 +139,12 @@ PERIODS: tuple[Period, ...] = ("day", "week", "all")
 
 def _readers(services: Services, period: Period) -> dict[str, Callable[[], Awaitable[object]]]:
     async def report() -> object:
-        return await told(services, await reported(services, window_of(period, time.time())), "model")
+        return await told(
+            services, LOCAL_CALLER, await reported(services, LOCAL_CALLER, window_of(period, time.time())), "model"
+        )
 
     async def dashboard() -> object:
-        return await dashboard_data(services, period)
+        return await dashboard_data(services, LOCAL_CALLER, period)
 
     return {"report": report, "dashboard": dashboard}
 

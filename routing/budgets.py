@@ -25,7 +25,7 @@ from routing.pricing import PriceList, cost_microusd, spoken_usd
 from routing.registry import Model
 from routing.state import Allowance, BudgetPeriod, Budgets, Reservation, Standing
 from routing.tokens import TokenCounter
-from routing.types import Attempt, ModelRequest, Toolbox, ToolOutcome, ToolSpec, Usage
+from routing.types import LOCAL_CALLER, Attempt, ModelRequest, Toolbox, ToolOutcome, ToolSpec, Usage
 
 LOW_SHARE = 0.2
 """Below this share of a budget, cheaper models are preferred."""
@@ -45,6 +45,9 @@ _MARGIN_EXACT, _MARGIN_ESTIMATED = 1.1, 1.5
 """How much more a provider may count than we do, which writes tools and turns into the prompt in its own way."""
 
 _NO_CAP = 2**62
+
+EVERYBODY = ""
+"""The subject of a budget that all callers draw on."""
 
 _NAMES: Mapping[BudgetPeriod, str] = {"hour": "hourly budget", "month": "monthly budget", "session": "session's budget"}
 _VARIABLES: Mapping[BudgetPeriod, str] = {
@@ -85,7 +88,7 @@ FREE = Hold(microusd=0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wallet:
-    """The configured budgets, in micro-dollars; those of hour and month are all callers' together.
+    """The configured budgets, in micro-dollars: ``hour`` and ``month`` are each caller's own, ``all_…`` all callers' together.
 
     ``tool_microusd`` is the most that one call of a paid tool costs, by name.
     """
@@ -94,35 +97,46 @@ class Wallet:
     hour_microusd: int | None = None
     month_microusd: int | None = None
     session_microusd: int | None = None
+    all_hour_microusd: int | None = None
+    all_month_microusd: int | None = None
     tool_microusd: Mapping[str, int] = field(default_factory=dict[str, int])
 
-    def allowances(self, session_id: str | None) -> tuple[Allowance, ...]:
-        """The budgets that a route of this session is booked on."""
+    def allowances(self, caller: str, session_id: str | None) -> tuple[Allowance, ...]:
+        """The budgets that a route of this caller and session is booked on."""
         hour, month, session = self.hour_microusd, self.month_microusd, self.session_microusd
-        every: tuple[tuple[BudgetPeriod, int | None, str], ...] = (
-            ("hour", hour, ""),
-            ("month", month, ""),
+        own = _configured(
+            ("hour", hour, caller),
+            ("month", month, caller),
             ("session", session if session_id else None, session_id or ""),
         )
-        return tuple(
-            Allowance(period=period, cap_microusd=cap, subject=subject)
-            for period, cap, subject in every
-            if cap is not None
+        return (*own, *self.shared())
+
+    def shared(self) -> tuple[Allowance, ...]:
+        """The budgets that all callers draw on."""
+        return _configured(
+            ("hour", self.all_hour_microusd, EVERYBODY),
+            ("month", self.all_month_microusd, EVERYBODY),
         )
 
-    async def standings(self, session_id: str | None) -> tuple[Standing, ...]:
-        """How the budgets stand; none where none is configured."""
-        allowances = self.allowances(session_id)
+    async def standings(self, caller: str, session_id: str | None) -> tuple[Standing, ...]:
+        """How the budgets of a caller stand, those that others draw on too among them; none where none is configured."""
+        return await self._stand(self.allowances(caller, session_id))
+
+    async def overall(self) -> tuple[Standing, ...]:
+        """How the budgets stand that all callers draw on; where there are none, those of who needs no credentials."""
+        return await self._stand(self.shared() or self.allowances(LOCAL_CALLER, None))
+
+    async def _stand(self, allowances: Sequence[Allowance]) -> tuple[Standing, ...]:
         return await self.store.standings(allowances) if self.store and allowances else ()
 
     def purse(
-        self, session_id: str | None, *, call_microusd: int | None = None, beyond_budgets: bool = False
+        self, caller: str, session_id: str | None, *, call_microusd: int | None = None, beyond_budgets: bool = False
     ) -> Purse | None:
         """What a route pays from, at most ``call_microusd`` in all; ``None`` where nothing limits it.
 
         ``beyond_budgets`` is booked on them as any other route is, and may exceed them: a person allowed it.
         """
-        allowances = self.allowances(session_id)
+        allowances = self.allowances(caller, session_id)
         if beyond_budgets:
             allowances = tuple(replace(allowance, cap_microusd=_NO_CAP) for allowance in allowances)
         if call_microusd is None and not (self.store and allowances):
@@ -130,6 +144,12 @@ class Wallet:
         return Purse(
             store=self.store, allowances=allowances, call_microusd=call_microusd, tool_microusd=self.tool_microusd
         )
+
+
+def _configured(*rows: tuple[BudgetPeriod, int | None, str]) -> tuple[Allowance, ...]:
+    return tuple(
+        Allowance(period=period, cap_microusd=cap, subject=subject) for period, cap, subject in rows if cap is not None
+    )
 
 
 def lowest(standings: Sequence[Standing]) -> Standing | None:
@@ -141,7 +161,8 @@ def lowest(standings: Sequence[Standing]) -> Standing | None:
 def spoken(standing: Standing) -> str:
     """One line for people: what is left of a budget."""
     left, cap = max(0, standing.left_microusd), standing.allowance.cap_microusd
-    return f"{spoken_usd(left)} of the {_NAMES[standing.allowance.period]} of {spoken_usd(cap)} is left"
+    of_all = " of all callers" if standing.allowance.subject == EVERYBODY else ""
+    return f"{spoken_usd(left)} of the {_NAMES[standing.allowance.period]}{of_all} of {spoken_usd(cap)} is left"
 
 
 def _share_left(standing: Standing) -> float:
@@ -276,7 +297,7 @@ class PaidToolbox:
     async def look(self) -> None:
         await self.inner.look()
 
-    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+    async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:
         price = self.purse.tool_microusd.get(name, 0)
         try:
             hold = await self.purse.reserve(tool_quote(name, price))
@@ -284,7 +305,7 @@ class PaidToolbox:
             return ToolOutcome(text=f"{name} was not run: {refusal}", is_error=True)
         cost = 0
         try:
-            outcome = await self.inner.run(name, arguments)
+            outcome = await self.inner.run(name, arguments, caller=caller)
             cost = outcome.cost_microusd
         finally:
             self.purse.settle(hold, cost)
@@ -346,16 +367,21 @@ def with_margin(tokens: int, *, exact: bool) -> int:
 
 
 def _exceeded(quote: Quote, standing: Standing) -> BudgetExceeded:
-    left, period = max(0, standing.left_microusd), standing.allowance.period
+    left, variable = max(0, standing.left_microusd), _variable(standing.allowance)
     others = f" ({spoken_usd(standing.reserved_microusd)} is set aside for calls under way)"
     return BudgetExceeded(
         f"{spoken(standing)}{others if standing.reserved_microusd else ''}, and {quote.what} may need "
-        f"{spoken_usd(quote.least)}. {_when(standing)}Raise {_VARIABLES[period]}, ask for less with max_tokens, or allow a "
+        f"{spoken_usd(quote.least)}. {_when(standing)}Raise {variable}, ask for less with max_tokens, or allow a "
         "cheaper model.",
         left_microusd=left,
         resets_at=standing.resets_at,
         negotiable=True,
     )
+
+
+def _variable(allowance: Allowance) -> str:
+    variable = _VARIABLES[allowance.period]
+    return variable.replace("_", "_ALL_CALLERS_", 1) if allowance.subject == EVERYBODY else variable
 
 
 def _when(standing: Standing) -> str:

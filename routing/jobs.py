@@ -76,6 +76,7 @@ class JobRunner:
         self._router = router
         self._store = store
         self._jobs: dict[str, _Job] = {}
+        self._is_drained = False
 
     async def route(
         self, task: Task, on_progress: OnProgress, *, deadline_seconds: float, detach: bool = False
@@ -119,11 +120,17 @@ class JobRunner:
         """Have a finished answer at hand for `answer`."""
         await self._store.finish(record.route_id, record.caller, record=record, error=None)
 
+    async def drain(self, seconds: float) -> None:
+        """Let detached work finish within ``seconds``; `aclose` then waits for it no more."""
+        self._is_drained = True
+        if detached := [job.work for job in self._jobs.values() if job.detached]:
+            await asyncio.wait(detached, timeout=seconds)
+
     async def aclose(self) -> None:
-        """End what runs; detached work has `GRACE_SECONDS` to finish."""
+        """End what runs; detached work has `GRACE_SECONDS` to finish, unless it was waited for before."""
+        if not self._is_drained:
+            await self.drain(GRACE_SECONDS)
         jobs = list(self._jobs.values())
-        if detached := [job.work for job in jobs if job.detached]:
-            await asyncio.wait(detached, timeout=GRACE_SECONDS)
         for job in jobs:
             job.work.cancel()
         if jobs:

@@ -108,11 +108,12 @@ class Router:
         catalog = await self.catalog.current()
         session_id = route.session_id or route.new_session_id
         purse = self.wallet.purse(
+            task.caller,
             session_id,
             call_microusd=task.constraints.max_cost_microusd,
             beyond_budgets=task.beyond_budgets,
         )
-        low = await self._low_budget(session_id)
+        low = await self._low_budget(task.caller, session_id)
         analysis = await self._understood(task, route, catalog, purse, thrifty=low is not None)
         await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
         outlook = await self._outlook(task, analysis, catalog, key=route.route_id)
@@ -131,6 +132,7 @@ class Router:
             book_tool=route.book_tool,
             on_progress=on_progress,
             purse=purse,
+            caller=task.caller,
         )
         answering = Escalation(dispatcher=self.dispatcher, run_tests=self.run_tests)
         checked = await answering.answer(task, request, dispatch, functools.partial(self._stronger, task, dispatch))
@@ -152,7 +154,7 @@ class Router:
             task = replace(task, history=await self.sessions.history(task.session_id, task.caller))
         catalog = await self.catalog.current()
         analysis = await self.analyzer.analyze(task)
-        low = await self._low_budget(task.session_id)
+        low = await self._low_budget(task.caller, task.session_id)
         outlook = replace(await self._outlook(task, analysis, catalog, key=""), exploration=0.0)
         selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)[1]
         return Decision(analysis=analysis, selection=selection, catalog=catalog)
@@ -196,6 +198,7 @@ class Router:
                 book=route.book,
                 on_progress=_unheard,
                 purse=purse,
+                caller=task.caller,
             )
             return (await self.dispatcher.dispatch(request, dispatch)).answer.response.text
 
@@ -206,9 +209,9 @@ class Router:
         route.analysis = opinion.analysis
         return opinion.analysis
 
-    async def _low_budget(self, session_id: str | None) -> str | None:
+    async def _low_budget(self, caller: str, session_id: str | None) -> str | None:
         """What to say of the emptiest budget, where little of it is left."""
-        emptiest = lowest(await self.wallet.standings(session_id))
+        emptiest = lowest(await self.wallet.standings(caller, session_id))
         return spoken(emptiest) if emptiest else None
 
     def _selected(

@@ -24,6 +24,7 @@ from routing.types import Access, AnalyzerMode, CostPreference, SensitivePolicy
 PREFIX = "POINTSMAN_"
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 SearchEngine = Literal["brave", "tavily", "exa", "searxng", "duckduckgo"]
+Authentication = Literal["tokens", "oauth"]
 SEARCH_ENGINES: tuple[SearchEngine, ...] = get_args(SearchEngine)
 Toolset = Literal["routing", "web", "code", "memory", "report"]
 """Tools that are offered or left out together; `tools` says which are in which."""
@@ -109,12 +110,18 @@ class Settings(BaseModel):
     )
     max_retries: int = Field(2, ge=0, le=10, description="How often a model is asked again before the next one")
     hourly_budget_usd: float | None = Field(
-        None, ge=0, le=1e6, description="Most to spend in an hour (UTC), in dollars"
+        None, ge=0, le=1e6, description="Most that a caller spends in an hour (UTC), in dollars"
     )
     monthly_budget_usd: float | None = Field(
-        None, ge=0, le=1e6, description="Most to spend in a month (UTC), in dollars"
+        None, ge=0, le=1e6, description="Most that a caller spends in a month (UTC), in dollars"
     )
     session_budget_usd: float | None = Field(None, ge=0, le=1e6, description="Most to spend in a session, in dollars")
+    all_callers_hourly_budget_usd: float | None = Field(
+        None, ge=0, le=1e6, description="Most that all callers together spend in an hour (UTC), in dollars"
+    )
+    all_callers_monthly_budget_usd: float | None = Field(
+        None, ge=0, le=1e6, description="Most that all callers together spend in a month (UTC), in dollars"
+    )
     batch_concurrency: int = Field(5, ge=1, le=100, description="Tasks of a batch that are under way at once")
     baseline_model: str | None = Field(None, description="Model that savings are measured against")
     host_model: str | None = Field(None, description="The model of your own host, for the whole-loop savings")
@@ -140,6 +147,29 @@ class Settings(BaseModel):
     disable_tools: Annotated[tuple[str, ...], BeforeValidator(names_of)] = Field(
         (), description="Tools that are not offered"
     )
+    auth: Annotated[tuple[Authentication, ...], BeforeValidator(listed)] = Field(
+        (), description="How callers over HTTP prove who they are: tokens, oauth, or both"
+    )
+    behind_tls_proxy: bool = Field(default=False, description="A proxy before this server ends TLS")
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+        (), description="Names by which clients may call over HTTP, besides those of this machine"
+    )
+    open_probes: bool = Field(default=False, description="/metrics and /readyz answer without credentials")
+    oauth_issuer: str | None = Field(None, description="The authorization server, as its tokens name it in iss")
+    oauth_jwks_url: str | None = Field(None, description="Where the authorization server publishes its keys")
+    oauth_resource: str | None = Field(None, description="This server's own address, as clients know it")
+    oauth_audience: str | None = Field(None, description="What tokens name in aud; by default the resource")
+    oauth_scopes: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+        (), description="Scopes that a token must grant"
+    )
+    caller_concurrency: int = Field(8, ge=1, le=10_000, description="Calls of one caller that run at once, over HTTP")
+    caller_queue: int = Field(32, ge=0, le=100_000, description="Calls of one caller that may wait for their turn")
+    caller_calls_per_minute: int | None = Field(
+        None, ge=1, le=1_000_000, description="Calls that one caller may begin in a minute, over HTTP"
+    )
+    drain_seconds: float = Field(
+        20.0, ge=0, le=3_600, description="After SIGTERM, calls under way have this long to end"
+    )
     log_level: LogLevel = Field("WARNING", description="Of the log on stderr")
     log_format: LogFormat = Field("text", description="Of the log on stderr: text or json")
     trace_prompts: bool = Field(default=False, description="Put prompts and answers on OpenTelemetry spans")
@@ -149,6 +179,11 @@ class Settings(BaseModel):
     def database(self) -> Path:
         """The SQLite file."""
         return self.home / "pointsman.db"
+
+    @property
+    def tokens(self) -> Path:
+        """The file of bearer tokens, as hashes."""
+        return self.home / "tokens.json"
 
     @property
     def overlay(self) -> Path:

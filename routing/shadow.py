@@ -103,7 +103,7 @@ class Shadows:
     async def _work(self, shown: Shown) -> None:
         try:
             model = second_model(shown, self._model_id)
-            if model is not None and lowest(await self._wallet.standings(shown.session_id)) is None:
+            if model is not None and lowest(await self._wallet.standings(shown.task.caller, shown.session_id)) is None:
                 await self._ask(shown, model)
         except Exception:  # noqa: BLE001 - nobody waits for it, and nothing is to fail of it
             _log.exception("the shadow of route %s failed", shown.route_id)
@@ -118,7 +118,7 @@ class Shadows:
             analysis=shown.analysis,
             book=attempts.append,
             on_progress=_unheard,
-            purse=self._wallet.purse(shown.session_id, call_microusd=shown.left_microusd),
+            purse=self._wallet.purse(shown.task.caller, shown.session_id, call_microusd=shown.left_microusd),
         )
         try:
             with anyio.move_on_after(LONGEST_SECONDS):

@@ -350,9 +350,9 @@ class WatchedToolbox:
     async def look(self) -> None:
         await self.inner.look()
 
-    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+    async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:
         with self.telemetry.run(name, arguments) as tell:
-            outcome = await self.inner.run(name, arguments)
+            outcome = await self.inner.run(name, arguments, caller=caller)
             tell(outcome)
             return outcome
 

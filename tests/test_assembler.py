@@ -28,7 +28,7 @@ class Shelf:
 
     async def look(self) -> None: ...
 
-    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+    async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:
         raise AssertionError(name)
 
 

@@ -31,12 +31,14 @@ from routing.registry import Model, Prices
 from routing.state import Allowance, Budgets, Reservation, Standing
 from routing.tokens import TokenCounter
 from routing.types import (
+    LOCAL_CALLER,
     Attempt,
     Constraints,
     Image,
     ModelRequest,
     ModelResponse,
     OnText,
+    Progress,
     Target,
     Task,
     ToolCall,
@@ -78,7 +80,7 @@ async def figures(it: House, allowance: Allowance) -> tuple[int, int]:
 
 
 def hour(cap: int) -> Allowance:
-    return Allowance(period="hour", cap_microusd=cap)
+    return Allowance(period="hour", cap_microusd=cap, subject=LOCAL_CALLER)
 
 
 # ── The worst case ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -417,7 +419,7 @@ class Search:
 
     async def look(self) -> None: ...
 
-    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+    async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:
         self.runs += 1
         return ToolOutcome(text="found", cost_microusd=5_000)
 
@@ -503,12 +505,12 @@ async def test_a_failing_search_costs_what_it_said_and_frees_the_rest() -> None:
     purse = Purse(store=None, allowances=(), call_microusd=10_000, tool_microusd={"web_search": 8_000})
 
     class Broken(Search):
-        async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+        async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError):
-        await PaidToolbox(inner=Broken(), purse=purse).run("web_search", {})
-    assert (await PaidToolbox(inner=Search(), purse=purse).run("web_search", {})).text == "found"
+        await PaidToolbox(inner=Broken(), purse=purse).run("web_search", {}, caller="me")
+    assert (await PaidToolbox(inner=Search(), purse=purse).run("web_search", {}, caller="me")).text == "found"
 
 
 @pytest.mark.anyio
@@ -576,3 +578,35 @@ async def test_reasoning_of_earlier_rounds_is_sent_again_and_set_aside_again() -
     second, _ = await purse.reserve_call(CHEAP, request(), COUNTER, expected_output=10)
 
     assert second.microusd - first.microusd == 600
+
+
+async def unheard(_: Progress) -> None: ...
+
+
+# ── Several callers ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.anyio
+async def test_a_caller_that_has_spent_its_budget_takes_nothing_from_another(tmp_path: Path) -> None:
+    async with budgeted(tmp_path, hour_microusd=10_000) as it:
+        ann = replace(TASK, caller="ann")
+        await it.router.route(ann, unheard)
+        spent = (await it.router.wallet.standings("ann", None))[0].spent_microusd
+        it.router = replace(it.router, wallet=replace(it.router.wallet, hour_microusd=spent))
+
+        with pytest.raises(BudgetExceeded, match="of the hourly budget of"):
+            await it.router.route(ann, unheard)
+        assert (await it.router.wallet.standings("bob", None))[0].spent_microusd == 0
+
+
+@pytest.mark.anyio
+async def test_what_all_callers_may_spend_together_holds_for_each_and_is_named(tmp_path: Path) -> None:
+    async with budgeted(tmp_path, hour_microusd=10_000_000, all_hour_microusd=10_000) as it:
+        await it.router.route(replace(TASK, caller="ann"), unheard)
+        [overall] = await it.router.wallet.overall()
+        assert overall.spent_microusd > 0
+        it.router = replace(it.router, wallet=replace(it.router.wallet, all_hour_microusd=overall.spent_microusd))
+
+        with pytest.raises(BudgetExceeded, match="hourly budget of all callers") as refusal:
+            await it.router.route(replace(TASK, caller="bob"), unheard)
+    assert "POINTSMAN_ALL_CALLERS_HOURLY_BUDGET_USD" in str(refusal.value)

@@ -34,6 +34,8 @@ def test_everything_in_the_wheel_lies_under_one_name(wheel: Path) -> None:
     assert packages == {"pointsman", f"pointsman-{server.VERSION}.dist-info"}
     for needed in (
         "server.py",
+        "serving.py",
+        "access/guard.py",
         "composition.py",
         "cli.py",
         "registry.json",

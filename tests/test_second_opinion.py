@@ -103,7 +103,7 @@ async def test_what_the_analyzer_has_to_say_reaches_the_caller(tmp_path: Path) -
 async def test_nobody_is_asked_where_little_of_a_budget_is_left(tmp_path: Path, spent: int) -> None:
     async with unsure(tmp_path, saying(json.dumps(VERDICT))) as it:
         it.router = replace(it.router, wallet=Wallet(store=it.store.budgets, hour_microusd=1_000_000))
-        purse = it.router.wallet.purse("ses")
+        purse = it.router.wallet.purse("local", "ses")
         assert purse is not None
         hold = await purse.reserve(Quote(what="x", input_microusd=0, most=spent, least=spent, output_tokens=1))
         purse.settle(hold, spent)

@@ -108,7 +108,7 @@ async def test_a_shadow_is_spent_money_but_no_part_of_the_routes_bill(tmp_path: 
     async with shadowed(tmp_path, caps={"month_microusd": 1_000_000}) as it:
         record = await it.ask()
         totals = await it.house.store.ledger.totals("local")
-        [standing] = await it.house.router.wallet.standings(None)
+        [standing] = await it.house.router.wallet.standings("local", None)
 
     assert record.cost_microusd == 20 * 1 + 5 * 2
     assert totals.cost_microusd == standing.spent_microusd == 30 + (20 * 2 + 5 * 4)
@@ -267,7 +267,7 @@ async def test_a_shadow_that_does_not_fit_a_budget_is_skipped(tmp_path: Path) ->
     dear = model("zeta/other", provider="zeta", prices={"input": 2, "output": 10_000})
     async with shadowed(tmp_path, models=(CHEAP, dear), caps={"month_microusd": 1_000_000}) as it:
         await it.ask()
-        [standing] = await it.house.router.wallet.standings(None)
+        [standing] = await it.house.router.wallet.standings("local", None)
 
     assert it.asked == ["acme/cheap"]
     assert (standing.spent_microusd, standing.reserved_microusd) == (30, 0)
@@ -275,9 +275,9 @@ async def test_a_shadow_that_does_not_fit_a_budget_is_skipped(tmp_path: Path) ->
 
 async def test_where_little_is_left_of_a_budget_nothing_is_spent_on_shadows(tmp_path: Path) -> None:
     async with shadowed(tmp_path, caps={"month_microusd": 10_000}) as it:
-        await it.house.router.wallet.standings(None)
+        await it.house.router.wallet.standings("local", None)
         reservation = await it.house.store.budgets.reserve(
-            it.house.router.wallet.allowances(None), most=8_200, least=8_200
+            it.house.router.wallet.allowances("local", None), most=8_200, least=8_200
         )
         await it.ask()
 

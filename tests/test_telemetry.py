@@ -235,7 +235,7 @@ async def test_embeddings_have_names_of_their_own(lab: Lab) -> None:
 
 async def test_a_tool_that_a_model_runs_is_a_span_with_its_outcome(lab: Lab) -> None:
     class Broken(Add):
-        async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+        async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:
             return ToolOutcome(text="no", is_error=True)
 
     for toolbox in (Add(), Broken()):

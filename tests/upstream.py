@@ -20,7 +20,7 @@ class Received:
 
 
 class Upstream:
-    """A context manager; ``status`` and ``hangs`` decide what the next request gets."""
+    """A context manager; ``status`` and ``hangs`` decide what the next request gets, ``may_answer`` when."""
 
     def __init__(self, text: str = "Paris.") -> None:
         self.text = text
@@ -29,6 +29,8 @@ class Upstream:
         self.requests: list[Received] = []
         self.reached = threading.Event()
         self.hung_up = threading.Event()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
@@ -43,6 +45,7 @@ class Upstream:
 
     def __exit__(self, *_: object) -> None:
         self.hung_up.set()
+        self.may_answer.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -69,6 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path.endswith("/embeddings"):
             self._embed(body["input"])
         else:
+            self._upstream.may_answer.wait(60)
             self._answer()
         self.close_connection = True
 

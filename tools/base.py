@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, cast
 
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import principal_components
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
@@ -19,6 +22,7 @@ from mcp_types import ToolAnnotations
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+from starlette.requests import Request
 
 from routing.batches import BatchRunner
 from routing.catalog import Catalog, CatalogSource
@@ -137,6 +141,35 @@ def _schemas(offered: Sequence[StrictTool]) -> str:
     return json.dumps([[tool.name, tool.description, tool.parameters] for tool in offered])
 
 
+def caller_of(context: Context[Services, Any]) -> str:
+    """Whose call it is: the owner of all that it makes, and of all that it may see."""
+    request_context: object = context.request_context
+    if isinstance(request_context, LoopRequest):
+        return request_context.caller
+    return caller_of_request(context.request_context.request)
+
+
+def caller_of_request(request: object) -> str:
+    """Who made an HTTP request: one id for each principal, which tells nothing of it.
+
+    Whoever needs no credentials, over stdio or on a server that asks for none, is `LOCAL_CALLER`.
+    """
+    user: object = request.scope.get("user") if isinstance(request, Request) else None
+    if not isinstance(user, AuthenticatedUser):
+        return LOCAL_CALLER
+    client, issuer, subject = principal_components(user.access_token)
+    principal = json.dumps([issuer, subject or client])  # whichever program somebody uses, it is the same person
+    return f"caller_{hashlib.sha256(principal.encode()).hexdigest()[:32]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopRequest:
+    """What a tool that a model runs in the loop needs of the SDK's request context: services, and whose task it is."""
+
+    lifespan_context: Services
+    caller: str
+
+
 @contextmanager
 def errors_for_the_model() -> Generator[None]:
     """Translate what went wrong into text that says what to do, and whether a retry helps."""
@@ -157,7 +190,8 @@ async def book(context: object, name: str, cost_microusd: int, started_at: float
     use = ToolUse(name=name, is_error=False, latency_ms=took, cost_microusd=cost_microusd)
     try:
         services = services_of(cast("Context[Services, Any]", context))
-        await services.store.ledger.record_tool(LOCAL_CALLER, use, started_at)
+        caller = caller_of(cast("Context[Services, Any]", context))
+        await services.store.ledger.record_tool(caller, use, started_at)
     except Exception:  # noqa: BLE001 - the store may fail in any way
         _log.exception("a call of %s could not be written to the ledger", name)
 

@@ -12,8 +12,7 @@ from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 
-from routing.types import LOCAL_CALLER
-from tools.base import Result, Services, StrictTool, errors_for_the_model, services_of, strict_tool
+from tools.base import Result, Services, StrictTool, caller_of, errors_for_the_model, services_of, strict_tool
 from tools.sandbox import Outcome
 from tools.sandbox.types import ExitReason
 
@@ -60,7 +59,7 @@ async def execute_python(
     """
     sandbox = services_of(ctx).sandbox
     with errors_for_the_model():
-        outcome = await sandbox.run(code, caller=LOCAL_CALLER, session_id=session_id, timeout_seconds=timeout_seconds)
+        outcome = await sandbox.run(code, caller=caller_of(ctx), session_id=session_id, timeout_seconds=timeout_seconds)
     return spoken(outcome)
 
 

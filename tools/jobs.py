@@ -14,9 +14,18 @@ from routing.batches import LONGEST_ITEM_TOKENS, BatchState, prompts_of
 from routing.jobs import Running
 from routing.pricing import spoken_usd, usd
 from routing.state import BatchItem, BatchPlan
-from routing.types import LOCAL_CALLER, RouteRecord
+from routing.types import RouteRecord
 from tools import arguments as given
-from tools.base import Result, Services, StrictTool, errors_for_the_model, relay, services_of, strict_tool
+from tools.base import (
+    Result,
+    Services,
+    StrictTool,
+    caller_of,
+    errors_for_the_model,
+    relay,
+    services_of,
+    strict_tool,
+)
 from tools.resources import Readable, errors_for_the_reader
 from tools.results import MOST_ANSWER_TOKENS, answered, part_end, unanswered
 
@@ -84,7 +93,7 @@ async def get_answer(
     """Wait for a running answer, or read on in a long one. Result as of route_and_answer."""
     services = services_of(ctx)
     with errors_for_the_model():
-        outcome = await services.jobs.answer(route_id, LOCAL_CALLER, wait_seconds=wait_seconds)
+        outcome = await services.jobs.answer(route_id, caller_of(ctx), wait_seconds=wait_seconds)
     if not isinstance(outcome, RouteRecord):
         return unanswered(outcome)
     if start_index > len(outcome.text):
@@ -114,8 +123,10 @@ async def route_batch(
                 force_model=constraints.force_model,
                 max_cost_microusd=constraints.max_cost_microusd,
             )
-            batch_id = await services.batches.open(LOCAL_CALLER, plan)
-        state = await services.batches.run(LOCAL_CALLER, batch_id, relay(ctx), deadline_seconds=given.DEADLINE_SECONDS)
+            batch_id = await services.batches.open(caller_of(ctx), plan)
+        state = await services.batches.run(
+            caller_of(ctx), batch_id, relay(ctx), deadline_seconds=given.DEADLINE_SECONDS
+        )
     return _told(state, services, start_index)
 
 
@@ -169,7 +180,7 @@ def _bill(state: BatchState, result: BatchResult) -> str:
 async def answer_resource(route_id: str, ctx: AnyContext) -> str:
     """The whole of a long answer, or of one that outlived its call."""
     with errors_for_the_reader():
-        outcome = await services_of(ctx).jobs.answer(route_id, LOCAL_CALLER, wait_seconds=0)
+        outcome = await services_of(ctx).jobs.answer(route_id, caller_of(ctx), wait_seconds=0)
     if isinstance(outcome, RouteRecord):
         return outcome.text
     raise ResourceError(

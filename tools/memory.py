@@ -22,8 +22,7 @@ from routing.state import (
     NewMemory,
     StoredMemory,
 )
-from routing.types import LOCAL_CALLER
-from tools.base import Result, Services, StrictTool, errors_for_the_model, services_of, strict_tool
+from tools.base import Result, Services, StrictTool, caller_of, errors_for_the_model, services_of, strict_tool
 from tools.fetching.untrusted import enveloped
 
 AnyContext = Context[Services, Any]
@@ -128,7 +127,7 @@ async def memory_store(
         if text is not None:
             given = [Item(text=text, key=key, metadata=metadata, source=source, ttl_days=ttl_days)]
         memories = [_memory_of(item) for item in given or ()]
-        stored = await services_of(ctx).store.memories.store(LOCAL_CALLER, memories)
+        stored = await services_of(ctx).store.memories.store(caller_of(ctx), memories)
     return _told_of_storing(stored)
 
 
@@ -140,7 +139,7 @@ async def memory_search(
 ) -> Annotated[CallToolResult, SearchResult]:
     """Find memories by meaning and by word."""
     with errors_for_the_model():
-        found = await services_of(ctx).store.memories.search(LOCAL_CALLER, query, limit=limit, metadata=metadata)
+        found = await services_of(ctx).store.memories.search(caller_of(ctx), query, limit=limit, metadata=metadata)
     return _told_of_finding(found)
 
 
@@ -153,7 +152,7 @@ async def memory_list(
     """List memories, newest first."""
     with errors_for_the_model():
         memories = services_of(ctx).store.memories
-        page = await memories.list(LOCAL_CALLER, limit=limit, cursor=cursor, metadata=metadata)
+        page = await memories.list(caller_of(ctx), limit=limit, cursor=cursor, metadata=metadata)
     shown = _shown(page.memories)
     result = ListResult(memories=[row.as_data() for row in shown], total=page.total, cursor=page.cursor)
     more = f" More with cursor {page.cursor}." if page.cursor else ""
@@ -171,10 +170,10 @@ async def memory_delete(
     memories = services_of(ctx).store.memories
     with errors_for_the_model():
         if metadata is not None and not confirm:
-            page = await memories.list(LOCAL_CALLER, limit=1, metadata=metadata)
+            page = await memories.list(caller_of(ctx), limit=1, metadata=metadata)
             raise InvalidTask(f"this would delete {page.total:,} memories for good. Call with confirm=true to do so.")
         deleted = await memories.delete(
-            LOCAL_CALLER, memory_ids=memory_ids or (), key=key, metadata=metadata, everything=metadata == {}
+            caller_of(ctx), memory_ids=memory_ids or (), key=key, metadata=metadata, everything=metadata == {}
         )
     return DeleteResult(deleted=deleted)
 

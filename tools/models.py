@@ -13,8 +13,7 @@ from routing.catalog import Catalog
 from routing.doctor import prices_are_old
 from routing.errors import UnknownHandle
 from routing.registry import Model
-from routing.types import LOCAL_CALLER
-from tools.base import Services, StrictTool, errors_for_the_model, services_of, strict_tool
+from tools.base import Services, StrictTool, caller_of, errors_for_the_model, services_of, strict_tool
 from tools.resources import Readable, errors_for_the_reader
 from tools.results import HealthResult, ModelResult, ModelsResult
 
@@ -35,7 +34,7 @@ async def list_models(
     with errors_for_the_model():
         catalog = await services.catalog.current()
         catalog.check_providers([provider] if provider else [])
-        health = await health_of(services, catalog)
+        health = await health_of(services, catalog, caller_of(ctx))
     return models_result(
         catalog,
         health,
@@ -45,10 +44,10 @@ async def list_models(
     )
 
 
-async def health_of(services: Services, catalog: Catalog) -> dict[str, HealthResult]:
-    """How the models that were asked in the last day did, by model id."""
+async def health_of(services: Services, catalog: Catalog, caller: str) -> dict[str, HealthResult]:
+    """How the models that the caller asked in the last day did, by model id."""
     dispatcher = services.router.dispatcher
-    rows = await services.store.ledger.health(LOCAL_CALLER, dispatcher.wall_clock() - _DAY_SECONDS)
+    rows = await services.store.ledger.health(caller, dispatcher.wall_clock() - _DAY_SECONDS)
     known = [(row, catalog.models[row.model_id]) for row in rows if row.model_id in catalog.models]
     return {
         row.model_id: HealthResult(
@@ -124,7 +123,7 @@ async def models_resource(model_id: str, ctx: Context[Services, Any]) -> str:
         model = catalog.models.get(model_id)
         if model is None:
             raise UnknownHandle(f"there is no model {model_id!r}: {MODELS_URI} lists them.")
-        health = await health_of(services, catalog)
+        health = await health_of(services, catalog, caller_of(ctx))
     return _row(model, catalog, health.get(model_id), date.today()).model_dump_json()  # noqa: DTZ011 - as above
 
 

@@ -98,6 +98,10 @@ class OperationTimer(ServerMiddleware[Any]):
         return name if name in self._tools else OTHER
 
 
+PROBES = ("/readyz", "/metrics")
+"""The routes that tell more than that the process answers."""
+
+
 def routes(
     services_of: Callable[[], Services | None],
     metrics: Metrics,
@@ -129,7 +133,7 @@ def routes(
         services = services_of()
         if services is None:
             return PlainTextResponse(_STARTING, status_code=503, headers=_HEADERS)
-        budgets = await services.router.wallet.standings(None)
+        budgets = await services.router.wallet.overall()
         breakers, accept = await breakers_of(services), request.headers.get("accept", "")
         page, media_type = await anyio.to_thread.run_sync(
             metrics.exposition, accept, breakers, budgets, limiter=one_at_a_time

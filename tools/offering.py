@@ -30,9 +30,8 @@ from mcp_types import (
 )
 from pydantic import AnyUrl
 
-from routing.types import LOCAL_CALLER
 from tools import all_prompts, all_resources, all_tools, completed
-from tools.base import Services
+from tools.base import Services, caller_of_request
 from tools.icons import ICON
 from tools.resources import scheme_of
 
@@ -127,7 +126,9 @@ class OfferingServer(MCPServer[Services]):
             raise MCPError(code=INVALID_PARAMS, message=f"there is no prompt or resource template {name!r}")
         argument = params.argument
         return CompleteResult(
-            completion=await completed(ctx.lifespan_context, LOCAL_CALLER, argument.name, argument.value)
+            completion=await completed(
+                ctx.lifespan_context, caller_of_request(ctx.request), argument.name, argument.value
+            )
         )
 
     def _can_read(self, uri: str) -> bool:

@@ -36,8 +36,8 @@ from routing.report import (
     report_of,
     window_of,
 )
-from routing.types import LOCAL_CALLER, RouteRecord
-from tools.base import Result, Services, StrictTool, errors_for_the_model, host_of, services_of, strict_tool
+from routing.types import RouteRecord
+from tools.base import Result, Services, StrictTool, caller_of, errors_for_the_model, host_of, services_of, strict_tool
 from tools.resources import Readable, errors_for_the_reader
 
 AnyContext = Context[Services, Any]
@@ -313,10 +313,10 @@ async def usage_report(
     """Costs, savings, quality."""
     services = services_of(ctx)
     with errors_for_the_model():
-        report = await reported(services, window_of(period, _now(services)))
-        result = await told(services, report, by)
-    groups = _spoken_groups(report, "model" if by == "all" else by)
-    said = "\n".join([spoken(report), *_spoken_choice(result), *groups])
+        caller = caller_of(ctx)
+        report = await reported(services, caller, window_of(period, _now(services)))
+        result = await told(services, caller, report, by)
+    said = _said(report, result, "model" if by == "all" else by)
     return CallToolResult(content=[TextContent(text=said)], structured_content=result.model_dump(mode="json"))
 
 
@@ -332,13 +332,13 @@ async def record_feedback(
             raise InvalidTask(
                 f"the note has {len(note):,} characters, and {MOST_NOTE_CHARS:,} are the most. Shorten it."
             )
-        replaced = await services_of(ctx).store.feedback.record(LOCAL_CALLER, route_id, score, note)
+        replaced = await services_of(ctx).store.feedback.record(caller_of(ctx), route_id, score, note)
     return FeedbackResult(score=score, replaced=replaced)
 
 
-async def reported(services: Services, window: Window) -> Report:
-    """The report on a window, from the ledger's sums."""
-    sums = await services.store.reports.usage(LOCAL_CALLER, since=window.since, span=window.span)
+async def reported(services: Services, caller: str, window: Window) -> Report:
+    """The report on a window of a caller's, from the ledger's sums."""
+    sums = await services.store.reports.usage(caller, since=window.since, span=window.span)
     catalog = await services.catalog.current()
     tiers = {model.model_id: model.tier for model in catalog.models.values()}
     gauges = {
@@ -348,27 +348,27 @@ async def reported(services: Services, window: Window) -> Report:
             reserved_microusd=row.reserved_microusd,
             resets_at=row.resets_at,
         )
-        for row in await services.router.wallet.standings(None)
-        if row.resets_at is not None
+        for row in await services.router.wallet.standings(caller, None)
+        if row.resets_at is not None and row.allowance.subject == caller
     }
     budgets = Budgets(hourly=gauges.get("hour"), monthly=gauges.get("month"))
     return report_of(sums, window, tiers=tiers, host=host_of(services, catalog), budgets=budgets)
 
 
-async def told(services: Services, report: Report, by: By = "all") -> ReportResult:
+async def told(services: Services, caller: str, report: Report, by: By = "all") -> ReportResult:
     """The report as data, with the last decisions; all breakdowns and more decisions where ``by`` is ``all``."""
     breakdowns: Sequence[Breakdown] = BREAKDOWNS if by == "all" else (by,)
     decisions = _MANY_DECISIONS if by == "all" else _FEW_DECISIONS
-    routes = await services.store.ledger.recent(LOCAL_CALLER, decisions)
-    scores = await services.store.feedback.scores(LOCAL_CALLER, [route.route_id for route in routes])
-    verdict = await services.guard.verdict(LOCAL_CALLER) if services.guard else None
+    routes = await services.store.ledger.recent(caller, decisions)
+    scores = await services.store.feedback.scores(caller, [route.route_id for route in routes])
+    verdict = await services.guard.verdict(caller) if services.guard else None
     return _result_of(report, breakdowns, routes, scores, verdict)
 
 
-async def dashboard_data(services: Services, period: Period) -> str:
-    """What the dashboard shows, as JSON."""
-    report = await reported(services, window_of(period, _now(services)))
-    return (await told(services, report)).model_dump_json()
+async def dashboard_data(services: Services, caller: str, period: Period) -> str:
+    """What the dashboard shows to a caller, as JSON."""
+    report = await reported(services, caller, window_of(period, _now(services)))
+    return (await told(services, caller, report)).model_dump_json()
 
 
 def _now(services: Services) -> float:
@@ -569,6 +569,10 @@ def _in_brief(tool: StrictTool) -> StrictTool:
     return tool
 
 
+def _said(report: Report, result: ReportResult, by: Breakdown) -> str:
+    return "\n".join([spoken(report), *_spoken_choice(result), *_spoken_groups(report, by)])
+
+
 async def report_resource(period: str, ctx: AnyContext) -> str:
     """What was spent and saved, how fast and how good it was, as usage_report tells it."""
     known: Period | None = next((name for name in PERIODS if name == period), None)
@@ -576,8 +580,10 @@ async def report_resource(period: str, ctx: AnyContext) -> str:
         raise ResourceNotFoundError(f"there is no report on {period!r}: it is one of {', '.join(PERIODS)}.")
     with errors_for_the_reader():
         services = services_of(ctx)
-        report = await reported(services, window_of(known, _now(services)))
-    return "\n".join([f"# Usage: {known}", "", spoken(report), "", *_spoken_groups(report, "model")]).rstrip() + "\n"
+        caller = caller_of(ctx)
+        report = await reported(services, caller, window_of(known, _now(services)))
+        result = await told(services, caller, report, "model")
+    return f"# Usage: {known}\n\n{_said(report, result, 'model')}\n"
 
 
 def resources() -> Sequence[Readable]:

@@ -26,7 +26,16 @@ from routing.pricing import usd
 from routing.router import Decision
 from routing.types import RouteRecord, Task
 from tools import arguments as given
-from tools.base import Services, StrictTool, errors_for_the_model, host_of, relay, services_of, strict_tool
+from tools.base import (
+    Services,
+    StrictTool,
+    caller_of,
+    errors_for_the_model,
+    host_of,
+    relay,
+    services_of,
+    strict_tool,
+)
 from tools.results import (
     AnalysisResult,
     ClassifyResult,
@@ -79,6 +88,7 @@ async def route_and_answer(
     services = services_of(ctx)
     task = Task(
         prompt=prompt,
+        caller=caller_of(ctx),
         system=system,
         session_id=session_id,
         history=given.messages_of(history),
@@ -188,7 +198,7 @@ async def classify_task(
         max_cost_usd=max_cost_usd,
     )
     with errors_for_the_model():
-        task = Task(prompt=prompt, system=system, constraints=constraints)
+        task = Task(prompt=prompt, caller=caller_of(ctx), system=system, constraints=constraints)
         decision = await services.router.decide(task)
     return decided(task, decision, services)
 
@@ -212,10 +222,11 @@ async def estimate_cost(
             "Give prompt, or both input_tokens and output_tokens. The same call again will fail the same way."
         )
     services = services_of(ctx)
+    constraints, caller = given.constraints_of(services.settings), caller_of(ctx)
     with errors_for_the_model():
         estimate = await estimates(
             services.router,
-            Task(prompt=prompt, constraints=given.constraints_of(services.settings)) if prompt else None,
+            Task(prompt=prompt, caller=caller, constraints=constraints) if prompt else None,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             turns=turns,

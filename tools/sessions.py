@@ -8,15 +8,14 @@ from typing import Any
 
 from mcp.server.mcpserver import Context
 
-from routing.types import LOCAL_CALLER
-from tools.base import Services, services_of
+from tools.base import Services, caller_of, services_of
 from tools.resources import Readable, errors_for_the_reader
 
 
 async def session_resource(session_id: str, ctx: Context[Services, Any]) -> str:
     """A conversation of yours: the messages that are kept of it, oldest first."""
     with errors_for_the_reader():
-        messages = await services_of(ctx).store.sessions.history(session_id, LOCAL_CALLER)
+        messages = await services_of(ctx).store.sessions.history(session_id, caller_of(ctx))
     rows = [
         {
             "role": message.role,

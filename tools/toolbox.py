@@ -12,19 +12,14 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 
 from routing.pricing import microusd
 from routing.types import Image, ToolOutcome, ToolSpec
-from tools.base import Services, StrictTool
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    lifespan_context: Services
+from tools.base import LoopRequest, Services, StrictTool
 
 
 @dataclass(frozen=True, slots=True)
 class _LoopContext:
-    """What a tool needs of the SDK's `Context`: the services, and somebody to report to."""
+    """What a tool needs of the SDK's `Context`: the services, whose task it is, and somebody to report to."""
 
-    request_context: _Request
+    request_context: LoopRequest
 
     async def report_progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
         """The loop itself reports which tools run."""
@@ -68,11 +63,11 @@ class ServerToolbox:
             return False
         return name not in self._able or await self._able[name](self._services)
 
-    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+    async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:
         """Run a tool. What goes wrong is told to the model."""
         if self._services is None or name not in self._tools:
             return ToolOutcome(text=f"there is no tool {name!r}", is_error=True)
-        context = _LoopContext(_Request(self._services))
+        context = _LoopContext(LoopRequest(lifespan_context=self._services, caller=caller))
         try:
             result = await self._tools[name].run(dict(arguments), cast("Any", context))
         except ToolError as error:

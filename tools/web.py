@@ -12,7 +12,7 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import Field
 
 from routing.pricing import spoken_usd, usd
-from tools.base import Result, Services, StrictTool, book, errors_for_the_model, services_of, strict_tool
+from tools.base import Result, Services, StrictTool, book, caller_of, errors_for_the_model, services_of, strict_tool
 from tools.fetching.untrusted import enveloped
 from tools.fetching.values import Page
 from tools.searching import Found, Freshness, SearchResults
@@ -71,7 +71,7 @@ async def web_search(
     """Search the web. To read a page that was found use fetch_url."""
     started_at = time.time()
     with errors_for_the_model():
-        found = await services_of(ctx).search.search(query, count=count, freshness=freshness)
+        found = await services_of(ctx).search.paid_by(caller_of(ctx)).search(query, count=count, freshness=freshness)
     await book(ctx, "web_search", found.cost_microusd, started_at)
     return _listed(found)
 

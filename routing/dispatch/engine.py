@@ -35,6 +35,7 @@ from routing.registry import Model
 from routing.registry import Provider as ProviderRow
 from routing.tokens import TokenCounter
 from routing.types import (
+    LOCAL_CALLER,
     NO_USAGE,
     Access,
     Answer,
@@ -84,6 +85,7 @@ class Dispatch:
     on_progress: OnProgress
     book_tool: BookTool = unbooked
     purse: Purse | None = None
+    caller: str = LOCAL_CALLER
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,7 +129,7 @@ class DispatchEngine:
         async def ask(request: ModelRequest) -> Answer:
             return await self._ask(request, dispatch)
 
-        tool_loop = self.tool_loop
+        tool_loop = replace(self.tool_loop, caller=dispatch.caller)
         if dispatch.purse is not None:
             tool_loop = replace(tool_loop, toolbox=dispatch.purse.toolbox(tool_loop.toolbox))
         return await tool_loop.converse(request, ask, dispatch.on_progress, dispatch.book_tool)

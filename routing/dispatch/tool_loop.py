@@ -15,6 +15,7 @@ from typing import Any, cast
 import anyio
 
 from routing.types import (
+    LOCAL_CALLER,
     Answer,
     Conversation,
     Image,
@@ -55,16 +56,17 @@ class NoTools:
     async def look(self) -> None:
         """Nothing to see."""
 
-    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:  # noqa: ARG002 - the Protocol's signature
+    async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:  # noqa: ARG002 - the Protocol's signature
         """Refuse."""
         return ToolOutcome(text=f"there is no tool {name!r}", is_error=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolLoop:
-    """Runs conversations. ``clock`` is monotonic, in seconds."""
+    """Runs conversations, their tools on behalf of ``caller``. ``clock`` is monotonic, in seconds."""
 
     toolbox: Toolbox
+    caller: str = LOCAL_CALLER
     most_rounds: int = MOST_ROUNDS
     timeout_seconds: float = TOOL_TIMEOUT_SECONDS
     clock: Callable[[], float] = field(default=time.monotonic)
@@ -119,7 +121,7 @@ class ToolLoop:
         if isinstance(arguments, str) or problem:
             return ToolOutcome(text=f"{call.name} was not run: {problem}. Correct the arguments.", is_error=True)
         with anyio.move_on_after(self.timeout_seconds):
-            return await self.toolbox.run(call.name, arguments)
+            return await self.toolbox.run(call.name, arguments, caller=self.caller)
         return ToolOutcome(text=f"{call.name} did not finish within {self.timeout_seconds:g} s.", is_error=True)
 
 

@@ -287,7 +287,20 @@ CREATE TABLE feedback (
 CREATE INDEX feedback_by_time ON feedback (caller, started_at, model_id, category, score);
 """  # noqa: S608
 
-_BUDGETS = """
+_HELD_MONEY = """
+CREATE INDEX reservations_by_lease ON reservations (leased_until);
+CREATE TRIGGER money_set_aside AFTER INSERT ON reservations BEGIN
+  UPDATE budgets SET reserved_microusd = reserved_microusd + new.microusd
+  WHERE period = new.period AND subject = new.subject AND start = new.start;
+END;
+CREATE TRIGGER money_let_go AFTER DELETE ON reservations BEGIN
+  UPDATE budgets SET reserved_microusd = reserved_microusd - old.microusd
+  WHERE period = old.period AND subject = old.subject AND start = old.start;
+END;
+"""
+
+_BUDGETS = (
+    """
 -- What was spent in an hour or month (start: its beginning, UTC) or in a session (subject: its id, start: 0).
 CREATE TABLE budgets (
   period            TEXT    NOT NULL,
@@ -309,16 +322,9 @@ CREATE TABLE reservations (
   leased_until   REAL    NOT NULL,
   PRIMARY KEY (reservation_id, period)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX reservations_by_lease ON reservations (leased_until);
-CREATE TRIGGER money_set_aside AFTER INSERT ON reservations BEGIN
-  UPDATE budgets SET reserved_microusd = reserved_microusd + new.microusd
-  WHERE period = new.period AND subject = new.subject AND start = new.start;
-END;
-CREATE TRIGGER money_let_go AFTER DELETE ON reservations BEGIN
-  UPDATE budgets SET reserved_microusd = reserved_microusd - old.microusd
-  WHERE period = old.period AND subject = old.subject AND start = old.start;
-END;
 """
+    + _HELD_MONEY
+)
 
 _JOBS = """
 -- Answers that outlive their call: what the ledger does not keep of a route. leased_until counts while it is running.
@@ -391,6 +397,25 @@ CREATE TRIGGER policy_of_a_route AFTER INSERT ON routes BEGIN
 {_ADD_POLICY % ""}
 END;
 """  # noqa: S608
+_BUDGETS_OF_CALLERS = f"""
+-- A call is booked on its caller's budget and on that of all callers: two of one period.
+DROP TRIGGER money_set_aside;
+DROP TRIGGER money_let_go;
+DROP INDEX reservations_by_lease;
+ALTER TABLE reservations RENAME TO reservations_before;
+CREATE TABLE reservations (
+  reservation_id TEXT    NOT NULL,
+  period         TEXT    NOT NULL,
+  subject        TEXT    NOT NULL,
+  start          INTEGER NOT NULL,
+  microusd       INTEGER NOT NULL,
+  leased_until   REAL    NOT NULL,
+  PRIMARY KEY (reservation_id, period, subject)
+) STRICT, WITHOUT ROWID;
+INSERT INTO reservations SELECT * FROM reservations_before;
+DROP TABLE reservations_before;
+{_HELD_MONEY}
+"""  # noqa: S608 - our own words
 
 MIGRATIONS: tuple[str, ...] = (
     _LEDGER_AND_SESSIONS,
@@ -403,4 +428,5 @@ MIGRATIONS: tuple[str, ...] = (
     _EXPERIENCE,
     _VERIFICATION,
     _SHADOWS,
+    _BUDGETS_OF_CALLERS,
 )

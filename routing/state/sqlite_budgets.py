@@ -111,13 +111,14 @@ INSERT INTO budgets (period, subject, start, spent_microusd, touched_at)
 VALUES (:period, :subject, :start, :spent_microusd, :touched_at) ON CONFLICT DO NOTHING
 """
 
-# What was spent before there was a budget: every caller's, by the sums that the reports are made of.
-_SUM_LEDGER = """
-SELECT (SELECT coalesce(sum(cost_microusd), 0) FROM usage_attempts WHERE span = :span AND start >= :start)
-  + (SELECT coalesce(sum(tools_microusd), 0) FROM usage_routes WHERE span = :span AND start >= :start)
-  + (SELECT coalesce(sum(cost_microusd), 0) FROM tool_calls WHERE started_at >= :start)
-  + (SELECT coalesce(sum(cost_microusd), 0) FROM shadows WHERE started_at >= :start) AS spent_microusd
-"""
+# What was spent before there was a budget, by the sums that the reports are made of: the subject's, or every caller's.
+_WHOSE = "(:subject = '' OR caller = :subject)"
+_SUM_LEDGER = f"""
+SELECT (SELECT coalesce(sum(cost_microusd), 0) FROM usage_attempts WHERE span = :span AND start >= :start AND {_WHOSE})
+  + (SELECT coalesce(sum(tools_microusd), 0) FROM usage_routes WHERE span = :span AND start >= :start AND {_WHOSE})
+  + (SELECT coalesce(sum(cost_microusd), 0) FROM tool_calls WHERE started_at >= :start AND {_WHOSE})
+  + (SELECT coalesce(sum(cost_microusd), 0) FROM shadows WHERE started_at >= :start AND {_WHOSE}) AS spent_microusd
+"""  # noqa: S608 - our own words
 
 _INSERT_RESERVATION = """
 INSERT INTO reservations (reservation_id, period, subject, start, microusd, leased_until)
@@ -185,16 +186,16 @@ def _standings(connection: apsw.Connection, *, allowances: Sequence[Allowance], 
 def _standing(connection: apsw.Connection, allowance: Allowance, now: float) -> Standing:
     start, resets_at = period_of(allowance.period, now)
     account = {"period": allowance.period, "subject": stored(allowance.subject), "start": start}
-    rows = select(connection, _SELECT_BUDGET, account) or [_unbudgeted(connection, allowance.period, start)]
+    rows = select(connection, _SELECT_BUDGET, account) or [_unbudgeted(connection, allowance, start)]
     return Standing(allowance=allowance, start=start, resets_at=resets_at, **rows[0])
 
 
-def _unbudgeted(connection: apsw.Connection, period: BudgetPeriod, start: int) -> Row:
+def _unbudgeted(connection: apsw.Connection, allowance: Allowance, start: int) -> Row:
     """A budget that nothing was reserved of yet."""
-    if period == "session":
+    if allowance.period == "session":
         return {"spent_microusd": 0, "reserved_microusd": 0}
-    span = _HOUR if period == "hour" else 24 * _HOUR
-    [row] = select(connection, _SUM_LEDGER, {"span": span, "start": start})
+    span = _HOUR if allowance.period == "hour" else 24 * _HOUR
+    [row] = select(connection, _SUM_LEDGER, {"span": span, "start": start, "subject": stored(allowance.subject)})
     return {**row, "reserved_microusd": 0}
 
 

@@ -25,7 +25,7 @@ from starlette.routing import Route
 import composition
 from routing.report import Period
 from routing.settings import load_settings
-from routing.types import RouteRecord
+from routing.types import LOCAL_CALLER, RouteRecord
 from tests.dashboard.browser import CHROMIUM, Browser
 from tests.dashboard.hundred_tasks import hundred_tasks
 from tools import dashboard
@@ -98,8 +98,8 @@ def served(home: Path, fill: Any = a_week_of_work, capabilities: str = "{serverT
             started.set()
             yield
 
-    async def read_data(period: Period) -> str:
-        return await dashboard_data(held[0], period)
+    async def read_data(_: Request, period: Period) -> str:
+        return await dashboard_data(held[0], LOCAL_CALLER, period)
 
     async def host(_: Request) -> Response:
         return HTMLResponse(HOST_PAGE.replace("CAPABILITIES", capabilities))

@@ -68,7 +68,7 @@ class Add:
 
     async def look(self) -> None: ...
 
-    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+    async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:
         return ToolOutcome(text="5")
 
 

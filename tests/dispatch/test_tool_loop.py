@@ -50,7 +50,7 @@ class Box:
 
     async def look(self) -> None: ...
 
-    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+    async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:
         self.ran.append((name, arguments))
         self.running += 1
         self.most_running = max(self.most_running, self.running)

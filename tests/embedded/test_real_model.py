@@ -75,7 +75,7 @@ class Weather:
 
     async def look(self) -> None: ...
 
-    async def run(self, name: str, arguments: Mapping[str, object]) -> ToolOutcome:
+    async def run(self, name: str, arguments: Mapping[str, object], *, caller: str) -> ToolOutcome:
         self.asked.append(arguments.get("city"))
         return ToolOutcome(text="Sunny, 21 degrees Celsius")
 

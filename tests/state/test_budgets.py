@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from routing.state import LEASE_SECONDS, Allowance, Budgets, Reservation, ShadowAnswer, Standing
+from routing.state.migrations import MIGRATIONS
 from routing.state.sqlite import SqliteStore
 from routing.state.sqlite_budgets import period_of
 from routing.types import NO_USAGE, Attempt, RouteRecord, ToolUse, Usage
@@ -367,6 +368,7 @@ SPENDER = """
 import asyncio, sys
 from pathlib import Path
 from routing.state import Allowance, Reservation
+from routing.state.migrations import MIGRATIONS
 from routing.state.sqlite import SqliteStore
 
 async def main(path, reservations, cap):
@@ -407,6 +409,7 @@ VICTIM = """
 import asyncio, sys
 from pathlib import Path
 from routing.state import Allowance, Reservation
+from routing.state.migrations import MIGRATIONS
 from routing.state.sqlite import SqliteStore
 from tests.state.test_budgets import route
 
@@ -456,3 +459,46 @@ def killed_after(path: Path, life: int, acknowledgements: int) -> list[str]:
         os.kill(victim.pid, signal.SIGKILL)
         rest = victim.stdout.read().splitlines(keepends=True)
     return [*names, *(line.strip() for line in rest if line.endswith("\n"))]
+
+
+@pytest.mark.anyio
+async def test_a_call_stands_on_its_callers_budget_and_on_that_of_all(store: SqliteStore) -> None:
+    ann, bob, everybody = (Allowance(period="month", cap_microusd=100, subject=name) for name in ("ann", "bob", ""))
+    first = await granted(store.budgets, 70, ann, everybody)
+    assert (await refused(store.budgets, 40, bob, everybody)).allowance == everybody
+    await granted(store.budgets, 30, bob, everybody)
+
+    store.budgets.settle(first, 60)
+
+    assert await figures(store.budgets, ann) == (60, 0)
+    assert await figures(store.budgets, bob) == (0, 30)
+    assert await figures(store.budgets, everybody) == (60, 30)
+
+
+@pytest.mark.anyio
+async def test_a_callers_new_budget_counts_what_it_spent_before_and_no_other_did(
+    store: SqliteStore, clock: Clock
+) -> None:
+    await store.ledger.record(replace(route("rte_1", clock(), 30), caller="ann"))
+    await store.ledger.record(replace(route("rte_2", clock(), 50), caller="bob"))
+    search = ToolUse(name="web_search", is_error=False, latency_ms=1, cost_microusd=5)
+    await store.ledger.record_tool("ann", search, clock())
+
+    spent = {name: await figures(store.budgets, replace(MONTH, subject=name)) for name in ("ann", "bob", "carl", "")}
+
+    assert spent == {"ann": (35, 0), "bob": (50, 0), "carl": (0, 0), "": (85, 0)}
+
+
+@pytest.mark.anyio
+async def test_what_an_older_version_had_set_aside_is_still_set_aside(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "old.db"
+    before = next(number for number, step in enumerate(MIGRATIONS) if "reservations_before" in step)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("routing.state.sqlite.MIGRATIONS", MIGRATIONS[:before])
+        async with SqliteStore(path, wall_clock=clock, session_ttl_seconds=3_600) as old:
+            held = await granted(old.budgets, 40, HOUR, MONTH)
+    async with SqliteStore(path, wall_clock=clock, session_ttl_seconds=3_600) as new:
+        assert await figures(new.budgets, HOUR) == (0, 40)
+        clock.now += LEASE_SECONDS + 1
+        assert await figures(new.budgets, HOUR) == (0, 0)
+    assert held.microusd == 40

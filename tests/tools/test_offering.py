@@ -124,7 +124,7 @@ async def test_a_model_in_the_tool_loop_has_only_what_is_offered(tmp_path: Path)
     async with composition.composed(settings) as services:
         toolbox = services.router.assembler.toolbox
         await toolbox.look()
-        outcome = await toolbox.run("memory_store", {"text": "x"})
+        outcome = await toolbox.run("memory_store", {"text": "x"}, caller="local")
 
         assert set(toolbox.specs) == {"validate_python_syntax", "memory_search"}
         assert outcome.is_error

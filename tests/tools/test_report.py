@@ -21,7 +21,7 @@ from routing.learning.policy import Verdict
 from routing.settings import Settings, load_settings
 from routing.state import ShadowAnswer
 from routing.tokens import TokenCounter
-from routing.types import NO_USAGE, RouteRecord, ToolUse
+from routing.types import LOCAL_CALLER, NO_USAGE, RouteRecord, ToolUse
 from tests.dashboard.hundred_tasks import CALLER, DEAR, LARGE, SMALL, hundred_tasks
 from tests.host import Era, data_of, text_of
 from tools import dashboard, report
@@ -266,7 +266,7 @@ async def test_both_tools_cost_a_host_no_more_than_250_tokens(vocabularies: Path
 async def test_the_dashboards_data_is_the_report_with_every_breakdown(tmp_path: Path) -> None:
     async with connected(tmp_path) as server_:
         await server_.record(list(hundred_tasks(time.time())))
-        over_http = json.loads(await report.dashboard_data(server_.services, "all"))
+        over_http = json.loads(await report.dashboard_data(server_.services, LOCAL_CALLER, "all"))
         by_tool = await server_.report(period="all", by="all")
 
     assert {**over_http, "until": ""} == {**by_tool, "until": ""}

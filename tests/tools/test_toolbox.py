@@ -92,12 +92,12 @@ async def test_before_there_are_services_nothing_is_offered_or_run() -> None:
     await box.look()
 
     assert not box.specs
-    assert (await box.run("web_search", {"query": "x"})).is_error
+    assert (await box.run("web_search", {"query": "x"}, caller="me")).is_error
 
 
 async def test_what_a_tool_says_comes_in_its_envelope_with_what_it_cost(tmp_path: Path) -> None:
     async with toolbox(tmp_path, Engine()) as (box, services):
-        outcome = await box.run("web_search", {"query": "points"})
+        outcome = await box.run("web_search", {"query": "points"}, caller="me")
         booked = await services.store.ledger.totals("local")
 
     assert "https://site.example/" in outcome.text
@@ -122,7 +122,7 @@ async def test_a_hosts_own_search_is_booked(tmp_path: Path) -> None:
 
 async def test_figures_go_to_the_caller_and_the_model_is_told_of_them(tmp_path: Path) -> None:
     async with toolbox(tmp_path) as (box, _):
-        outcome = await box.run("execute_python", {"code": "plot()"})
+        outcome = await box.run("execute_python", {"code": "plot()"}, caller="me")
 
     assert outcome.images == (Image(media_type="image/png", data=PNG),)
     assert "drawn" in outcome.text
@@ -131,9 +131,9 @@ async def test_figures_go_to_the_caller_and_the_model_is_told_of_them(tmp_path: 
 
 async def test_what_goes_wrong_is_told_to_the_model(tmp_path: Path) -> None:
     async with toolbox(tmp_path, guest=Guest("the sandbox is gone")) as (box, _):
-        failed = await box.run("execute_python", {"code": "1"})
-        wrong = await box.run("execute_python", {"cod": "1"})
-        unknown = await box.run("rm", {})
+        failed = await box.run("execute_python", {"code": "1"}, caller="me")
+        wrong = await box.run("execute_python", {"cod": "1"}, caller="me")
+        unknown = await box.run("rm", {}, caller="me")
 
     assert failed.is_error
     assert "the sandbox is gone" in failed.text

@@ -32,8 +32,8 @@ URI = "ui://pointsman/dashboard.html"
 PAGE = Path(__file__).with_name("dashboard.html")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-ReadData = Callable[[Period], Awaitable[str]]
-"""The report on a period as JSON, as `usage_report` gives it with all breakdowns."""
+ReadData = Callable[[Request, Period], Awaitable[str]]
+"""The report on a period for whoever asks, as JSON, as `usage_report` gives it with all breakdowns."""
 
 _HEADERS = {
     "cache-control": "no-store",
@@ -76,7 +76,7 @@ def routes(read_data: ReadData, *, hosts: Sequence[str] = LOOPBACK, path: str = 
         period = _period_of(request.query_params.get("period", "week"))
         if period is None:
             return PlainTextResponse(f"period is one of {', '.join(PERIODS)}.", status_code=400, headers=_HEADERS)
-        return Response(await read_data(period), media_type="application/json", headers=_HEADERS)
+        return Response(await read_data(request, period), media_type="application/json", headers=_HEADERS)
 
     return [
         Route(path, page, methods=["GET"], middleware=only_here),

@@ -88,6 +88,10 @@ class WebSearch:
         """The names of those that are asked, in order."""
         return tuple(engine.name for engine in self._engines)
 
+    def paid_by(self, _caller: str) -> WebSearch:
+        """The same search for a caller; whoever uses this one pays otherwise, or not at all."""
+        return self
+
     async def search(self, query: str, *, count: int, freshness: Freshness | None = None) -> SearchResults:
         """At most ``count`` (1 to 20) pages for a query, from the last day, week, month or year where one is named.
 
