@@ -107,12 +107,7 @@ class Router:
         task = await self._resumed(task, route)
         catalog = await self.catalog.current()
         session_id = route.session_id or route.new_session_id
-        purse = self.wallet.purse(
-            task.caller,
-            session_id,
-            call_microusd=task.constraints.max_cost_microusd,
-            beyond_budgets=task.beyond_budgets,
-        )
+        purse = self._purse(task, session_id)
         low = await self._low_budget(task.caller, session_id)
         analysis = await self._understood(task, route, catalog, purse, thrifty=low is not None)
         await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
@@ -120,10 +115,7 @@ class Router:
         task, selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)
         route.selection = selection
         route.baseline = self.recorder.baseline_of(catalog, "embedding" if task.texts else "chat")
-        if task.tools or analysis.requires_tool_use:
-            await self.assembler.toolbox.look()
-        request = self.assembler.assemble(task, analysis, selection, catalog)
-        route.notices += [*selection.notices, *request.notices]
+        request = await self._requested(task, route, selection, catalog)
         dispatch = Dispatch(
             catalog=catalog,
             selection=selection,
@@ -134,15 +126,38 @@ class Router:
             purse=purse,
             caller=task.caller,
         )
-        answering = Escalation(dispatcher=self.dispatcher, run_tests=self.run_tests)
-        checked = await answering.answer(task, request, dispatch, functools.partial(self._stronger, task, dispatch))
-        route.conversation = conversation = checked.conversation
-        route.verification, notices = checked.steps, checked.notices
-        if vectors := conversation.answer.response.vectors:
-            route.embeddings = await anyio.to_thread.run_sync(embeddings_of, wanted_of(task), vectors)
-        route.notices += [*_notices_on(conversation.answer, selection, purse, checked), *notices]
+        await self._answered(task, route, request, dispatch)
         if self.shadows is not None:
             self.shadows.consider(route, task, request, catalog)
+
+    def _purse(self, task: Task, session_id: str) -> Purse | None:
+        return self.wallet.purse(
+            task.caller,
+            session_id,
+            call_microusd=task.constraints.max_cost_microusd,
+            beyond_budgets=task.beyond_budgets,
+        )
+
+    async def _requested(
+        self, task: Task, route: OpenRoute, selection: ModelSelection, catalog: Catalog
+    ) -> ModelRequest:
+        """The request for the models that were chosen, with the tools that can be run at the moment."""
+        assert route.analysis is not None  # noqa: S101 - it was understood before it was chosen for
+        if task.tools or route.analysis.requires_tool_use:
+            await self.assembler.toolbox.look()
+        request = self.assembler.assemble(task, route.analysis, selection, catalog)
+        route.notices += [*selection.notices, *request.notices]
+        return request
+
+    async def _answered(self, task: Task, route: OpenRoute, request: ModelRequest, dispatch: Dispatch) -> None:
+        """Have the request answered and its answer checked, and note all of it on the route."""
+        answering = Escalation(dispatcher=self.dispatcher, run_tests=self.run_tests)
+        checked = await answering.answer(task, request, dispatch, functools.partial(self._stronger, task, dispatch))
+        route.conversation, route.verification = checked.conversation, checked.steps
+        answer = checked.conversation.answer
+        if vectors := answer.response.vectors:
+            route.embeddings = await anyio.to_thread.run_sync(embeddings_of, wanted_of(task), vectors)
+        route.notices += [*_notices_on(answer, dispatch.selection, dispatch.purse, checked), *checked.notices]
 
     def _stronger(self, task: Task, dispatch: Dispatch, model_id: str) -> ModelSelection | None:
         return self.selector.stronger(task, dispatch.analysis, dispatch.catalog, than=model_id)
