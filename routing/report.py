@@ -21,6 +21,7 @@ from typing import Final, Literal, TypeVar, get_args
 from routing.pricing import PriceList
 from routing.state import (
     AttemptSums,
+    CheckSums,
     LatencyCount,
     RouteSums,
     ScoreSums,
@@ -90,11 +91,17 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """Feedback: the mean of ``scored`` scores between 0 and 1, and the share of those below `routing.state.LOW_SCORE`."""
+    """What callers and machines thought of answers.
+
+    ``mean`` is that of ``scored`` scores between 0 and 1, ``low_share`` the share of those below `routing.state.LOW_SCORE`,
+    ``failed_checks`` the share that failed one, of the ``checked`` answers.
+    """
 
     scored: int
     mean: float | None
     low_share: float | None
+    checked: int
+    failed_checks: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +251,7 @@ def report_of(
 ) -> Report:
     """Put the sums together. ``tiers`` is by model id; a model that is no longer in the registry has none."""
     counts = _counts(sums, "route"), _counts(sums, "first_token")
-    totals = _figures(sums.routes, sums.attempts, sums.scores, counts, sums.shadows)
+    totals = _figures(sums.routes, sums.attempts, (sums.scores, sums.checks), counts, sums.shadows)
     step = _step(window, sums.first_at)
     return Report(
         window=window,
@@ -278,11 +285,11 @@ _Counts = tuple[LatencyCount, ...]
 def _figures(
     routes: Collection[RouteSums],
     attempts: Collection[AttemptSums],
-    scores: Collection[ScoreSums],
+    verdicts: tuple[Collection[ScoreSums], Collection[CheckSums]],
     latencies: tuple[Iterable[LatencyCount], Iterable[LatencyCount]],
     shadows: Collection[ShadowSums],
 ) -> Figures:
-    """``latencies`` are the whole ones and those of first tokens."""
+    """``verdicts`` are those of callers and of machines, ``latencies`` the whole ones and those of first tokens."""
     tools = sum(row.tools_microusd for row in routes)
     beside = _shadows(shadows)
     return Figures(
@@ -307,7 +314,7 @@ def _figures(
         answer_tokens=sum(row.answer_tokens for row in attempts),
         latency=_latency(latencies[0]),
         first_token=_latency(latencies[1]),
-        quality=_quality(scores),
+        quality=_quality(*verdicts),
         shadows=beside,
     )
 
@@ -322,10 +329,15 @@ def _usage(attempts: Collection[AttemptSums]) -> Usage:
     )
 
 
-def _quality(scores: Collection[ScoreSums]) -> Quality:
-    scored = sum(row.scored for row in scores)
-    mean = sum(row.total for row in scores) / scored if scored else None
-    return Quality(scored=scored, mean=mean, low_share=share(sum(row.low for row in scores), scored))
+def _quality(scores: Collection[ScoreSums], checks: Collection[CheckSums]) -> Quality:
+    scored, checked = sum(row.scored for row in scores), sum(row.checked for row in checks)
+    return Quality(
+        scored=scored,
+        mean=sum(row.total for row in scores) / scored if scored else None,
+        low_share=share(sum(row.low for row in scores), scored),
+        checked=checked,
+        failed_checks=share(sum(row.failed for row in checks), checked),
+    )
 
 
 def _shadows(rows: Collection[ShadowSums]) -> Shadows:
@@ -368,6 +380,7 @@ def _groups(sums: UsageSums, breakdown: Breakdown, tiers: Mapping[str, int]) -> 
         sums.attempts, lambda row: row.provider if breakdown == "provider" else key(row.model_id, row.category)
     )
     scores = _by(sums.scores, lambda row: key(row.model_id, row.category))
+    checks = _by(sums.checks, lambda row: key(row.model_id, row.category))
     shadows = _by(
         sums.shadows, lambda row: row.provider if breakdown == "provider" else key(row.model_id, row.category)
     )
@@ -375,9 +388,15 @@ def _groups(sums: UsageSums, breakdown: Breakdown, tiers: Mapping[str, int]) -> 
     groups = [
         Group(
             name=name,
-            figures=_figures(routes[name], attempts[name], scores[name], (whole[name], first[name]), shadows[name]),
+            figures=_figures(
+                routes[name],
+                attempts[name],
+                (scores[name], checks[name]),
+                (whole[name], first[name]),
+                shadows[name],
+            ),
         )
-        for name in {**routes, **attempts, **scores, **shadows}
+        for name in {**routes, **attempts, **scores, **checks, **shadows}
     ]
     return tuple(sorted(groups, key=lambda one: (-one.figures.cost_microusd, -one.figures.routes, one.name or "~")))
 

@@ -99,6 +99,8 @@ class FiguresResult(Result):
     scored: int
     mean_score: float | None
     low_share: float | None
+    checked: int
+    failed_checks: float | None
     shadows: int
     shadows_usd: float
     shadow_agreement: float | None
@@ -432,6 +434,8 @@ def _figures_of(figures: Figures) -> dict[str, Any]:
         "scored": quality.scored,
         "mean_score": _rounded(quality.mean),
         "low_share": _rounded(quality.low_share),
+        "checked": quality.checked,
+        "failed_checks": _rounded(quality.failed_checks),
         "shadows": figures.shadows.times,
         "shadows_usd": figures.shadows.cost_microusd / 1e6,
         "shadow_agreement": _rounded(figures.shadows.agreement),
@@ -502,6 +506,8 @@ def _spoken_speed(totals: Figures) -> str:
         if quality.mean is not None
         else ""
     )
+    if quality.checked:
+        scored += f" {quality.checked:,} checked by machine, of which {_percent(quality.failed_checks)} failed."
     speed = f"Answers took p50 {_time(totals.latency.p50_ms)}, p95 {_time(totals.latency.p95_ms)}."
     return f"{speed}{scored}{_spoken_shadows(totals.shadows)}"
 
@@ -524,6 +530,8 @@ def _spoken_group(group: Group, by: Breakdown) -> str:
     figures, quality = group.figures, group.figures.quality
     name = group.name or "none answered"
     scored = f", score {quality.mean:.2f} of {quality.scored:,}" if quality.mean is not None else ""
+    if quality.checked:
+        scored += f", {_percent(quality.failed_checks)} of {quality.checked:,} checked failed"
     if figures.shadows.agreement is not None:
         scored += f", as a shadow {_percent(figures.shadows.agreement)} alike of {figures.shadows.answered:,}"
     money = f"{_money(figures.cost_microusd)}, {_saved(figures.saved_microusd)}"

@@ -74,6 +74,7 @@ __all__ = [
     "BatchPlan",
     "BudgetPeriod",
     "Budgets",
+    "CheckSums",
     "Decided",
     "DecidedPage",
     "Embedder",
@@ -487,6 +488,17 @@ class ShadowSums:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSums:
+    """How many answers of a model were checked by machine, failed a check, or passed tests that were run on them."""
+
+    model_id: str
+    category: str | None
+    checked: int
+    failed: int
+    tested: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyCount:
     """How many routes a policy chose the model of."""
 
@@ -509,6 +521,7 @@ class UsageSums:
     before: tuple[TrackRecord, ...]
     shadows: tuple[ShadowSums, ...]
     policies: tuple[PolicyCount, ...]
+    checks: tuple[CheckSums, ...]
     own_tools_microusd: int
     first_at: float | None
 
@@ -668,6 +681,8 @@ class Feedback(Protocol):
 
     async def experience(self, caller: str, *, half_life_seconds: float, since: float) -> Experience:
         """Sum up scores, each counting half as much with every half-life since it was given, and the calls from ``since`` on.
+
+        A failed check counts as a score of 0, passed tests as one of 1; that another check was passed proves nothing.
 
         Sums of calls are by the hour, and reach back three days.
         """

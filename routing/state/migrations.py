@@ -162,7 +162,7 @@ def _two_digits(milliseconds: str) -> str:
 def _summed(table: str, keys: tuple[str, ...], sums: tuple[str, ...], figures: str) -> tuple[str, str]:
     """A table of sums with those of the past in it, and the statement that adds to it what is selected from ``figures``."""
     key, columns = ", ".join(keys), ", ".join(sums)
-    types = {"span": "INTEGER", "start": "INTEGER", "latency_ms": "INTEGER"}
+    types = {"span": "INTEGER", "start": "INTEGER", "latency_ms": "INTEGER", "complexity": "INTEGER"}
     make = f"""
 CREATE TABLE {table} (
   {", ".join(f"{name} {types.get(name, 'TEXT')} NOT NULL" for name in keys)},
@@ -417,6 +417,29 @@ DROP TABLE reservations_before;
 {_HELD_MONEY}
 """  # noqa: S608 - our own words
 
+_CHECK_COUNTS, _ADD_CHECKS = _summed(
+    "usage_checks", (*_PERIOD, "model_id", "category", "complexity"), ("checked", "failed", "tested"), "check_figures"
+)
+
+_CHECKS = f"""
+-- What machines found of answers: how many were checked for more than being there, failed, or passed tests that were run.
+CREATE VIEW check_figures AS
+SELECT route_id, caller, span, start, model_id, category, complexity, 1 AS checked, failed, NOT failed AND tested AS tested
+FROM (
+  SELECT route_id, caller, span, {_START}, step.value ->> '$.model_id' AS model_id, coalesce(category, '') AS category,
+    coalesce(complexity, 0) AS complexity,
+    EXISTS (SELECT 1 FROM json_each(step.value, '$.findings') WHERE NOT value ->> '$.passed') AS failed,
+    EXISTS (SELECT 1 FROM json_each(step.value, '$.findings') WHERE value ->> '$.check' = 'tests') AS tested,
+    EXISTS (SELECT 1 FROM json_each(step.value, '$.findings')
+      WHERE value ->> '$.check' NOT IN ('complete', 'answered')) AS told
+  FROM routes, json_each(routes.verification) AS step, {_SPANS}
+) WHERE told OR failed;
+{_CHECK_COUNTS}
+CREATE TRIGGER checks_of_a_route AFTER INSERT ON routes WHEN new.verification <> '[]' BEGIN
+{_ADD_CHECKS % ""}
+END;
+"""  # noqa: S608
+
 MIGRATIONS: tuple[str, ...] = (
     _LEDGER_AND_SESSIONS,
     _TOOLS_CALLED,
@@ -429,4 +452,5 @@ MIGRATIONS: tuple[str, ...] = (
     _VERIFICATION,
     _SHADOWS,
     _BUDGETS_OF_CALLERS,
+    _CHECKS,
 )

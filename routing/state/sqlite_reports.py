@@ -21,6 +21,7 @@ from routing.state import (
     LOW_SCORE,
     NO_SUCH_ROUTE,
     AttemptSums,
+    CheckSums,
     Decided,
     DecidedPage,
     Experience,
@@ -81,7 +82,7 @@ class SqliteReports:
     def remove_expired(self, connection: apsw.Connection) -> None:
         """Let go of old hours, and of routes that are too old, some at a time; the sums by the day stay."""
         now = self.wall_clock()
-        for table in ("usage_routes", "usage_attempts", "usage_latencies", "usage_policies"):
+        for table in ("usage_routes", "usage_attempts", "usage_latencies", "usage_checks", "usage_policies"):
             connection.execute(f"DELETE FROM {table} WHERE span = 3600 AND start < ?", (now - HOURS_KEPT_SECONDS,))  # noqa: S608 - the names are above
         if self.ledger_days is not None:
             _remove_routes(connection, before=now - self.ledger_days * _DAY_SECONDS)
@@ -160,6 +161,11 @@ FROM (
 ) GROUP BY model_id
 """
 
+_SUM_CHECKS = """
+SELECT model_id, category, sum(checked) AS checked, sum(failed) AS failed, sum(tested) AS tested
+FROM usage_checks WHERE span = :span AND caller = :caller AND start >= :since GROUP BY model_id, category
+"""
+
 _SUM_SHADOWS = """
 SELECT model_id, provider, category, count(*) AS shadows, sum(outcome = 'answered') AS answered,
   sum(outcome = 'failed') AS failed, sum(cost_microusd IS NULL) AS unpriced,
@@ -190,9 +196,16 @@ ON CONFLICT (route_id) DO UPDATE SET score = excluded.score, note = excluded.not
 _SELECT_SCORE = "SELECT score FROM feedback WHERE route_id = :route_id AND caller = :caller"
 
 _SUM_EXPERIENCE = """
-SELECT category, complexity, model_id, sum(share) AS weight, sum(share * score) AS good
-FROM (SELECT *, pow(0.5, max(0, :now - given_at) / :half_life) AS share FROM feedback
-  WHERE caller = :caller AND given_at >= :oldest AND complexity IS NOT NULL)
+SELECT category, complexity, model_id, sum(weight) AS weight, sum(good) AS good
+FROM (
+  SELECT category, complexity, model_id, share AS weight, share * score AS good
+  FROM (SELECT *, pow(0.5, max(0, :now - given_at) / :half_life) AS share FROM feedback
+    WHERE caller = :caller AND given_at >= :oldest AND complexity IS NOT NULL)
+  UNION ALL
+  SELECT category, complexity, model_id, share * (failed + tested), share * tested
+  FROM (SELECT *, pow(0.5, max(0, :now - start) / :half_life) AS share FROM usage_checks
+    WHERE span = 86400 AND caller = :caller AND start >= :oldest AND complexity > 0 AND failed + tested > 0)
+)
 GROUP BY category, complexity, model_id
 """
 
@@ -262,6 +275,7 @@ def _select_usage(connection: apsw.Connection, *, caller: str, since: int | None
         scores=_rows_of(ScoreSums, select(connection, _SUM_SCORES, bindings)),
         before=_rows_of(TrackRecord, select(connection, _SUM_BEFORE, bindings)),
         shadows=_rows_of(ShadowSums, select(connection, _SUM_SHADOWS, bindings)),
+        checks=_rows_of(CheckSums, select(connection, _SUM_CHECKS, bindings)),
         policies=_rows_of(PolicyCount, select(connection, _SUM_POLICIES, bindings)),
         **own_tools,
         **first,

@@ -1,5 +1,8 @@
 """The sums that reports are made of, feedback, retention and export, in the SQLite store."""
 
+# pyright: reportUnknownMemberType=false
+# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
+
 from __future__ import annotations
 
 import csv
@@ -10,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import apsw
 import pytest
@@ -23,7 +26,7 @@ from routing.report import Report, report_of, window_of
 from routing.state import Experience, ShadowAnswer, Span, UsageSums, new_handle
 from routing.state.migrations import MIGRATIONS
 from routing.state.sqlite import SqliteStore
-from routing.types import Attempt, ModelSelection, RouteRecord, ToolUse
+from routing.types import Attempt, CheckName, Finding, ModelSelection, RouteRecord, ToolUse, VerificationStep
 from tests.builders import analysis, usage
 
 pytestmark = pytest.mark.anyio
@@ -437,6 +440,32 @@ async def test_scores_are_summed_by_kind_of_task_and_model_and_fade_by_their_hal
     assert (easy.category, easy.complexity, easy.model_id) == ("qa_retrieval", 2, "acme/large")
     assert (easy.weight, easy.good) == pytest.approx((1.5, 0.25 + 1))
     assert (tough.complexity, tough.weight, tough.good) == pytest.approx((5, 0.5, 0.125))
+
+
+def checked(*findings: tuple[CheckName, bool], kind: Literal["answer", "repair"] = "answer") -> VerificationStep:
+    made = tuple(Finding(check=name, passed=passed, detail="") for name, passed in findings)
+    return VerificationStep(kind=kind, model_id="acme/large", findings=made, cost_microusd=7)
+
+
+async def test_a_failed_check_counts_as_a_bad_score_passed_tests_as_a_good_one_and_other_passes_as_none(
+    store: SqliteStore,
+) -> None:
+    whole = checked(("complete", True), ("answered", True))
+    formed = checked(("complete", True), ("schema", True))
+    tested = checked(("complete", True), ("code", True), ("tests", True))
+    wrong = checked(("complete", True), ("arithmetic", False))
+    refused = checked(("complete", True), ("answered", False))
+    await record(store, *(route(verification=(step,)) for step in (whole, formed, tested)))
+    await record(store, route(verification=(wrong, tested)), route(verification=(refused,)), route(caller=THEIRS))
+
+    [row] = (await usage_of(store)).checks
+    [known] = (await experience_of(store)).scored
+
+    assert (row.model_id, row.category, row.checked, row.failed, row.tested) == ("acme/large", "qa_retrieval", 5, 2, 2)
+    assert (known.complexity, known.good / known.weight) == pytest.approx((2, 0.5))
+    assert known.weight == pytest.approx(4, rel=0.5)  # by the day in which they were made
+    figures = (await report_on(store)).totals.quality
+    assert (figures.checked, figures.failed_checks) == (5, 0.4)
 
 
 async def test_a_score_without_an_analysis_says_nothing_of_a_kind_of_task(store: SqliteStore) -> None:

@@ -66,7 +66,7 @@ def scores(**changes: Any) -> ScoreSums:
 def sums(**changes: Any) -> UsageSums:
     parts: dict[str, Any] = {"first_at": None, "own_tools_microusd": 0}
     rows: dict[str, Any] = dict.fromkeys(
-        ("routes", "attempts", "spans", "latencies", "scores", "before", "shadows", "policies"), ()
+        ("routes", "attempts", "spans", "latencies", "scores", "before", "shadows", "policies", "checks"), ()
     )
     return UsageSums(**{**parts, **rows, **changes})
 
