@@ -198,6 +198,14 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
     ) as store:
         wallet = wallet_of(settings, store.budgets, search)
         guard = LedgerGuard(store.reports, catalog, max_loss=settings.max_loss)
+        dispatcher = DispatchEngine(
+            providers=providers,
+            counter=counter,
+            tool_loop=ToolLoop(toolbox=telemetry.toolbox(toolbox)),
+            policy=RetryPolicy(most_retries=settings.max_retries),
+            watch=telemetry.attempt,
+        )
+        shadows = Shadows(dispatcher, wallet, store.ledger, share=settings.shadow_share, model_id=settings.shadow_model)
         router = Router(
             catalog=catalog,
             sessions=store.sessions,
@@ -205,13 +213,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             second_opinion=SecondOpinion(threshold=settings.confidence_threshold, mode=settings.analyzer),
             selector=Selector(confidence_threshold=settings.confidence_threshold, sensitive=settings.sensitive),
             assembler=Assembler(counter=counter, toolbox=toolbox),
-            dispatcher=DispatchEngine(
-                providers=providers,
-                counter=counter,
-                tool_loop=ToolLoop(toolbox=telemetry.toolbox(toolbox)),
-                policy=RetryPolicy(most_retries=settings.max_retries),
-                watch=telemetry.attempt,
-            ),
+            dispatcher=dispatcher,
             recorder=Recorder(
                 ledger=store.ledger,
                 baseline_model=settings.baseline_model,
@@ -220,11 +222,8 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             wallet=wallet,
             forecasts=forecasts_of(settings, store.feedback, guard),
             run_tests=functools.partial(run_tests, sandbox),
+            shadows=shadows,
         )
-        shadows = Shadows(
-            router.dispatcher, wallet, store.ledger, share=settings.shadow_share, model_id=settings.shadow_model
-        )
-        router = replace(router, shadows=shadows)
         jobs = JobRunner(router, store.jobs)
         batches = BatchRunner(router, store.jobs, store.ledger, concurrency=settings.batch_concurrency)
         try:

@@ -17,12 +17,15 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
-from routing.errors import RoutingError
+from routing.errors import RoutingError, ToolFailed
 from routing.router import Router, validate
 from routing.state import Jobs, new_handle
 from routing.types import OnProgress, Progress, RouteRecord, Task
 
 LONGEST_JOB_SECONDS = 1_800.0
+MOST_UNDER_WAY = 256
+"""Routes of one caller at once: those that outlive their calls are not bounded by how many calls may be open."""
+
 GRACE_SECONDS = 30.0
 """How long detached work is waited for when the server ends."""
 
@@ -81,8 +84,16 @@ class JobRunner:
     async def route(
         self, task: Task, on_progress: OnProgress, *, deadline_seconds: float, detach: bool = False
     ) -> RouteRecord | Running:
-        """Answer a task within the deadline, or say that it runs. Raises what `Router.route` raises."""
+        """Answer a task within the deadline, or say that it runs.
+
+        Raises:
+            ToolFailed: the caller has `MOST_UNDER_WAY` routes under way.
+            RoutingError: what `Router.route` raises.
+
+        """
         validate(task)
+        if sum(job.task.caller == task.caller for job in self._jobs.values()) >= MOST_UNDER_WAY:
+            raise ToolFailed(f"{MOST_UNDER_WAY} of your tasks are under way. Wait until one has ended.", retryable=True)
         job = self._begun(task, on_progress, detach=detach)
         try:
             if detach:

@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from routing.batches import BatchRunner, BatchState, prompts_of
-from routing.errors import AllModelsFailed, InvalidTask, ProviderUnavailable, UnknownHandle
+from routing.errors import AllModelsFailed, InvalidTask, ProviderUnavailable, ToolFailed, UnknownHandle
 from routing.jobs import Failed, JobRunner, Running, unheard
 from routing.state import LEASE_SECONDS, BatchPlan
 from routing.state.sqlite import SqliteStore
@@ -196,6 +196,21 @@ async def test_a_caller_who_goes_away_ends_the_work_unless_it_is_detached(tmp_pa
     assert aborted == (0 if detach else 1)
     assert record.outcome == ("completed" if detach else "cancelled")
     assert not detach or isinstance(kept, RouteRecord)
+
+
+async def test_one_caller_has_so_many_tasks_under_way_and_another_is_not_kept_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routing.jobs.MOST_UNDER_WAY", 2)
+    async with desk(tmp_path) as one:
+        for _ in range(2):
+            await begun(one, detach=True)
+        with pytest.raises(ToolFailed, match="2 of your tasks are under way") as refused:
+            await begun(one, detach=True)
+        other = await begun(one, replace(TASK, caller="bob"))
+
+    assert refused.value.retryable
+    assert other
 
 
 async def test_an_answer_belongs_to_the_caller_who_asked_for_it(tmp_path: Path) -> None:
