@@ -8,11 +8,12 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2 as httpx
 import pytest
@@ -56,19 +57,25 @@ def serving(transport: str, env: dict[str, str], program: Sequence[str] = (SERVE
     """A server process that listens."""
     port = free_port()
     command = [sys.executable, *program, "--transport", transport, "--port", str(port)]
-    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+    # a file, not a pipe: a server that logs more than a pipe holds would wait for somebody to read it
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=log) as server,
+    ):
         try:
-            _wait_for(port, server)
+            _wait_for(port, server, log)
             yield port
         finally:
             server.terminate()
-            server.communicate(timeout=20)
+            server.wait(timeout=20)
 
 
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+def _wait_for(port: int, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:
     until = time.monotonic() + 30
     while time.monotonic() < until:
-        assert server.poll() is None, server.stderr.read() if server.stderr else ""
+        if server.poll() is not None:
+            log.seek(0)
+            raise AssertionError(log.read().decode())
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return

@@ -116,9 +116,15 @@ def combined(task: Task, analysis: TaskAnalysis, found: Classification, understo
 
 
 def _weighed(found: Classification, understood: Understanding) -> Mapping[Category, float]:
-    """The weights' shares; of a paste longer than those they have met, more and more the rules'."""
-    from routing.analyzer.signals import LONG_DOCUMENT_CHARS, PAGE_CHARS  # noqa: PLC0415 - the rules are imported by now
+    """The weights' shares; of a paste longer than those they have met, more and more the rules'.
 
+    Where the prompt asks in so many words for a tool that does something, the rules' alone: the weights met no such prompts.
+    """
+    from routing.analyzer.rules import acting_in  # noqa: PLC0415 - the rules are imported by now
+    from routing.analyzer.signals import LONG_DOCUMENT_CHARS, PAGE_CHARS  # noqa: PLC0415 - as above
+
+    if acting_in(found.tools_named):
+        return found.shares
     beyond = (found.reading.given_chars - PAGE_CHARS) / (LONG_DOCUMENT_CHARS - PAGE_CHARS)
     rules = max(0.0, min(1.0, beyond))
     return {

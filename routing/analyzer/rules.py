@@ -88,7 +88,7 @@ def classify(prompt: str, *, system: str = "", tools: Iterable[str] = (), schema
     """Tell the category and complexity of a prompt. Pure; takes the same time however long the prompt is."""
     reading = read(prompt)
     named = tools_named(reading.asked)
-    acting = [name for name in named if name not in _LOOKING]
+    acting = acting_in(named)
     words = LEXICON.find(reading.asked)
     context = LEXICON.find(system[:_SYSTEM_CHARS])
     signals = tuple(signals_in(reading))
@@ -119,6 +119,11 @@ def classify(prompt: str, *, system: str = "", tools: Iterable[str] = (), schema
         demands=demands,
         tools_named=named,
     )
+
+
+def acting_in(named: Iterable[str]) -> list[str]:
+    """Of the tools that a prompt names, those that do more than look something up."""
+    return [name for name in named if name not in _LOOKING]
 
 
 def shares_of(evidence: Iterable[Evidence]) -> dict[Category, float]:
