@@ -168,24 +168,16 @@ def guard(policy: Measured, fixed: Sequence[Measured], *, confidence: float = CO
     gain, lowest, highest = _paired(policy, rival, confidence, seed)
     wins = lowest > 0 if affordable else lowest >= 0
     spoken = f"{100 * gain:+.1f} points of quality ({100 * lowest:+.1f} to {100 * highest:+.1f}) against {rival.name}"
-    if wins:
-        return Verdict(
-            chosen=policy.name,
-            outcome="policy",
-            rival=rival.name,
-            gain=gain,
-            lowest=lowest,
-            highest=highest,
-            reason=f"{policy.name} is measured better: {spoken}, at equal cost or less",
-        )
+    kept = f"{policy.name} is measured better: {spoken}, at equal cost or less"
+    given_up = f"{policy.name} is not measured better ({spoken}, at equal cost): {rival.name} is taken for all"
     return Verdict(
-        chosen=rival.name,
-        outcome="fixed",
+        chosen=policy.name if wins else rival.name,
+        outcome="policy" if wins else "fixed",
         rival=rival.name,
         gain=gain,
         lowest=lowest,
         highest=highest,
-        reason=f"{policy.name} is not measured better ({spoken}, at equal cost): {rival.name} is taken for all",
+        reason=kept if wins else given_up,
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,20 +17,10 @@ pytestmark = pytest.mark.anyio
 QUESTION = {"prompt": "What is the capital of France?", "force_model": "openai/gpt-4.1"}
 
 
-@pytest.fixture
-def upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Upstream]:
-    with Upstream() as running:
-        variables = {
-            "POINTSMAN_HOME": str(tmp_path / "home"),
-            "POINTSMAN_DISCOVER": "false",
-            "POINTSMAN_LOCAL_MODEL": "off",
-            "POINTSMAN_HOURLY_BUDGET_USD": "0.000001",
-            "OPENAI_API_KEY": "sk-canary",
-            "OPENAI_BASE_URL": running.url,
-        }
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        yield running
+@pytest.fixture(autouse=True)
+def _budget(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest calls it
+    """A machine on which nothing fits the budget."""
+    monkeypatch.setenv("POINTSMAN_HOURLY_BUDGET_USD", "0.000001")
 
 
 @dataclass

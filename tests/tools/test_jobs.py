@@ -20,7 +20,7 @@ from tests.host import Era, data_of, text_of
 from tests.upstream import Upstream
 from tools.results import MOST_ANSWER_TOKENS, part_end
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("environment")]
 QUESTION = {"prompt": "What is the capital of France?", "force_model": "openai/gpt-4.1"}
 
 
@@ -47,17 +47,9 @@ class Slow(Upstream):
 
 
 @pytest.fixture
-def upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Slow]:
+def upstream() -> Generator[Slow]:
+    """What the machine of `environment` asks."""
     with Slow() as running:
-        variables = {
-            "POINTSMAN_HOME": str(tmp_path / "home"),
-            "POINTSMAN_DISCOVER": "false",
-            "POINTSMAN_LOCAL_MODEL": "off",
-            "OPENAI_API_KEY": "sk-canary",
-            "OPENAI_BASE_URL": running.url,
-        }
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
         yield running
 
 
