@@ -15,6 +15,9 @@ from typing import Literal, TextIO
 from opentelemetry import trace
 
 LogFormat = Literal["text", "json"]
+_TELL_WHOLE_MESSAGES = ("mcp", "sse_starlette")
+"""Loggers of libraries that at DEBUG write what goes over the wire, prompts and answers too."""
+
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -38,12 +41,15 @@ class JsonLines(logging.Formatter):
 def set_up(log_format: LogFormat, level: str, stream: TextIO | None = None) -> None:
     """Write everything of ``level`` and above to ``stream``, by default stderr, and nowhere else; warnings too.
 
-    By then the MCP SDK has given the root logger a handler that wraps lines at the width of a terminal, which hosts have not.
+    No prompt is written at any level: loggers that would tell it stay at INFO. By then the MCP SDK has given the root logger a
+    handler that wraps lines at the width of a terminal, which hosts have not.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if log_format == "json" else logging.Formatter(_TEXT))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    for name in _TELL_WHOLE_MESSAGES:
+        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().level))
 
 
 def announce(log_format: LogFormat, message: str) -> None:

@@ -53,13 +53,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(transport: str, env: dict[str, str], program: Sequence[str] = (SERVER,)) -> Generator[int]:
+def serving(
+    transport: str, env: dict[str, str], program: Sequence[str] = (SERVER,), *, log_to: Path | None = None
+) -> Generator[int]:
     """A server process that listens."""
     port = free_port()
     command = [sys.executable, *program, "--transport", transport, "--port", str(port)]
     # a file, not a pipe: a server that logs more than a pipe holds would wait for somebody to read it
     with (
-        tempfile.TemporaryFile() as log,
+        log_to.open("w+b") if log_to else tempfile.TemporaryFile() as log,
         subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=log) as server,
     ):
         try:

@@ -191,7 +191,7 @@ async def test_over_http_the_server_counts_what_it_did_and_neither_page_nor_log_
         "POINTSMAN_LOG_FORMAT": "json",
         "POINTSMAN_LOG_LEVEL": "DEBUG",
     }
-    with serving(transport, variables) as port:
+    with serving(transport, variables, log_to=tmp_path / "log") as port:
         base = f"http://127.0.0.1:{port}"
         assert httpx.get(f"{base}/healthz").status_code == 200
         async with Client(_address(transport, base)) as host:
@@ -212,6 +212,9 @@ async def test_over_http_the_server_counts_what_it_did_and_neither_page_nor_log_
     assert samples[(called, "", "route_and_answer", "tools/call")] == 1
     assert [count for (name, *labels), count in samples.items() if name == called and "other" in labels] == [1]
     assert not [secret for secret in (CANARY, "heron-4471") if secret in page + ready.text]
+    log = (tmp_path / "log").read_text(encoding="utf-8")
+    assert "uvicorn" in log
+    assert not [secret for secret in (CANARY, "dear heron-4471") if secret in log]
 
 
 def _address(transport: str, base: str) -> Any:
