@@ -217,6 +217,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             recorder=Recorder(
                 ledger=store.ledger,
                 baseline_model=settings.baseline_model,
+                keep_prompts=settings.keep_prompts,
                 watch=telemetry.route,
             ),
             wallet=wallet,

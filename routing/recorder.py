@@ -95,11 +95,13 @@ def unwatched(_: str) -> AbstractContextManager[Tell]:
 class Recorder:
     """Writes the ledger, and with it answers into their sessions.
 
-    ``baseline_model`` is what savings are measured against; by default the dearest model in reach.
+    ``baseline_model`` is what savings are measured against; by default the dearest model in reach. Prompts are part of what
+    is written only where it is to ``keep_prompts``.
     """
 
     ledger: Ledger
     baseline_model: str | None = None
+    keep_prompts: bool = False
     watch: Watch = unwatched
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
@@ -178,6 +180,8 @@ class Recorder:
             images=route.conversation.images if route.conversation else (),
             error=error,
             notices=tuple(dict.fromkeys(route.notices)),
+            parent_id=route.task.parent_id,
+            prompt=route.task.prompt if self.keep_prompts else None,
         )
 
 

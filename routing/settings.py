@@ -126,6 +126,9 @@ class Settings(BaseModel):
     baseline_model: str | None = Field(None, description="Model that savings are measured against")
     host_model: str | None = Field(None, description="The model of your own host, for the whole-loop savings")
     ledger_days: int | None = Field(None, gt=0, description="Let routes go after so many days; their sums stay")
+    keep_prompts: bool = Field(
+        default=False, description="Keep prompts in the ledger, for its export and for training; otherwise their hashes"
+    )
     local_model: str = Field("auto", description="auto, off, or the path of a GGUF file of your own")
     local_threads: int | None = Field(None, ge=1, le=256, description="Threads of the embedded model")
     discover: bool = Field(default=True, description="Look for model servers on loopback (Ollama, LM Studio, …)")

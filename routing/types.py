@@ -128,7 +128,8 @@ class Task:
 
     ``tools`` are those that the model may use, ``None`` the ones that fit the task. ``texts`` are for an embedding model;
     ``prompt`` then says what is wanted of them. ``verify`` says whether the answer is checked by machine.
-    ``beyond_budgets`` where a person allowed it to exceed those of the settings.
+    ``beyond_budgets`` where a person allowed it to exceed those of the settings. ``parent_id`` is the route of which it is a
+    step.
     """
 
     prompt: str
@@ -142,6 +143,7 @@ class Task:
     response_schema: Mapping[str, object] | None = None
     verify: VerifyMode = "auto"
     beyond_budgets: bool = False
+    parent_id: str | None = None
     caller: str = LOCAL_CALLER
 
 
@@ -431,12 +433,18 @@ class Attempt:
     error: str | None = None
 
 
+CachedBy = Literal["exact", "semantic"]
+"""How an earlier answer to a task was found: by the very same words, or by the same meaning."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRecord:
     """One task from arrival to answer: what the ledger keeps and what a caller is told.
 
     Figures are sums over all attempts, the cost also over the tools that were used. ``baseline_*`` is what the same tokens
-    would have cost on the baseline model; it is ``None`` where none has a known price.
+    would have cost on the baseline model; it is ``None`` where none has a known price. ``parent_id`` is the route that this one
+    was a step of, whose figures are its own alone; ``cached`` says how an earlier answer was found that was given again.
+    ``prompt`` is there only where the user has it kept.
     """
 
     route_id: str
@@ -462,6 +470,9 @@ class RouteRecord:
     verification: tuple[VerificationStep, ...] = ()
     error: str | None = None
     notices: tuple[str, ...] = ()
+    parent_id: str | None = None
+    cached: CachedBy | None = None
+    prompt: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,6 +139,26 @@ async def test_what_is_returned_is_what_the_ledger_keeps_except_for_the_text(tmp
         assert await it.booked() == replace(record, text="")
 
 
+async def test_the_ledger_keeps_a_prompt_only_where_it_was_told_to(tmp_path: Path) -> None:
+    async with house(tmp_path / "hashes") as it:
+        await it.ask("What is the capital of France?")
+        hashed = await it.booked()
+    async with house(tmp_path / "prompts", keep_prompts=True) as it:
+        await it.ask("What is the capital of France?")
+        kept = await it.booked()
+
+    assert hashed.prompt is None
+    assert kept.prompt == "What is the capital of France?"
+    assert kept.prompt_sha256 == hashed.prompt_sha256
+
+
+async def test_a_step_is_booked_with_the_route_that_it_is_part_of(tmp_path: Path) -> None:
+    async with house(tmp_path) as it:
+        await it.ask(parent_id="rte_whole")
+
+        assert (await it.booked()).parent_id == "rte_whole"
+
+
 async def test_a_model_that_fails_is_followed_by_the_next_and_both_are_booked(tmp_path: Path) -> None:
     async with house(tmp_path, FakeProvider({"acme/cheap": DOWN})) as it:
         record = await it.ask()

@@ -324,7 +324,7 @@ class ShadowAnswer:
 
 
 class Ledger(Protocol):
-    """The book of routes. Neither the prompt nor the answer is kept: of the one its hash, of the other nothing."""
+    """The book of routes. Of a prompt its hash is kept, itself only where the record has it; of an answer nothing."""
 
     async def record(self, route: RouteRecord, turn: Turn | None = None) -> bool:
         """Write a route and its attempts, all or nothing, and in the same write its turn. A route is written once.
@@ -566,6 +566,9 @@ class LedgerLine:
     reasoning_tokens: int | None
     estimated: bool | None
     attempt_microusd: int | None
+    parent_id: str | None
+    cached: str | None
+    prompt: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

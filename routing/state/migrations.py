@@ -440,6 +440,14 @@ CREATE TRIGGER checks_of_a_route AFTER INSERT ON routes WHEN new.verification <>
 END;
 """  # noqa: S608
 
+_TREES = """
+-- Steps of a route, answers given again, and prompts, which are kept only where the user asks for it.
+ALTER TABLE routes ADD COLUMN parent_id TEXT;
+ALTER TABLE routes ADD COLUMN cached TEXT;
+ALTER TABLE routes ADD COLUMN prompt TEXT;
+CREATE INDEX routes_by_parent ON routes (parent_id) WHERE parent_id IS NOT NULL;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _LEDGER_AND_SESSIONS,
     _TOOLS_CALLED,
@@ -453,4 +461,5 @@ MIGRATIONS: tuple[str, ...] = (
     _SHADOWS,
     _BUDGETS_OF_CALLERS,
     _CHECKS,
+    _TREES,
 )

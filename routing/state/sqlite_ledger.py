@@ -68,10 +68,10 @@ class SqliteLedger:
 _INSERT_ROUTE = """
 INSERT INTO routes (route_id, caller, session_id, started_at, latency_ms, outcome, prompt_sha256, model_used, finish_reason,
   cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, tools_microusd, analysis,
-  selection, verification)
+  selection, verification, parent_id, cached, prompt)
 VALUES (:route_id, :caller, :session_id, :started_at, :latency_ms, :outcome, :prompt_sha256, :model_used, :finish_reason,
   :cost_microusd, :baseline_model, :baseline_cost_microusd, :error, :usage, :notices, :tools, :tools_microusd,
-  :analysis, :selection, :verification)
+  :analysis, :selection, :verification, :parent_id, :cached, :prompt)
 """
 
 _INSERT_ATTEMPT = """
@@ -97,7 +97,7 @@ VALUES (:route_id, :caller, :model_id, :provider, :category, :started_at, :laten
 _ROUTE_COLUMNS = """
 SELECT route_id, caller, session_id, started_at, latency_ms, outcome, prompt_sha256, model_used, finish_reason,
   cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, analysis, selection,
-  verification
+  verification, parent_id, cached, prompt
 FROM routes
 """
 

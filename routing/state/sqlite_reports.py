@@ -239,7 +239,7 @@ SELECT routes.id, route_id, session_id, routes.started_at, routes.outcome, route
   position, attempts.model_id, provider, attempts.outcome AS attempt_outcome, attempts.error AS attempt_error,
   attempts.started_at AS attempt_started_at, attempts.latency_ms AS attempt_latency_ms, first_token_ms,
   attempts.finish_reason, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, estimated,
-  attempts.cost_microusd AS attempt_microusd
+  attempts.cost_microusd AS attempt_microusd, parent_id, cached, prompt
 FROM (
   SELECT * FROM routes WHERE caller = :caller AND started_at >= :since AND id > :after ORDER BY id LIMIT :routes
 ) AS routes LEFT JOIN attempts USING (route_id) ORDER BY routes.id, position

@@ -574,11 +574,13 @@ async def test_an_export_begins_where_it_is_told_to(store: SqliteStore) -> None:
 
 @pytest.mark.parametrize("text", ["\x00", "\ud800", 'it\'s "quoted" \\ud800', "名前 🚂", "line\nbreak, comma"])
 async def test_an_export_has_any_text_as_it_was(store: SqliteStore, text: str) -> None:
-    await record(store, route(error=text, selection=chosen("acme/large", text), attempts=(attempt(error=text),)))
+    await record(
+        store, route(error=text, selection=chosen("acme/large", text), attempts=(attempt(error=text),), prompt=text)
+    )
 
     [line] = (await store.reports.export(MINE, since=None)).lines
 
-    assert (line.error, line.reasoning, line.attempt_error) == (text, text, text)
+    assert (line.error, line.reasoning, line.attempt_error, line.prompt) == (text, text, text, text)
 
 
 async def test_the_lines_come_as_csv_and_as_json(store: SqliteStore) -> None:
