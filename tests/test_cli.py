@@ -366,10 +366,17 @@ def listed(terminal: Terminal, *options: str, **env: str) -> list[str]:
         {"method": "notifications/initialized"},
         {"id": 2, "method": "tools/list"},
     ]
-    stdin = "".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages)
-    result = terminal.run(*options, stdin=stdin, **env)
-    answers = [json.loads(line) for line in result.stdout.splitlines()]
-    return next([tool["name"] for tool in answer["result"]["tools"]] for answer in answers if answer.get("id") == 2)
+    command = [sys.executable, str(ROOT / "server.py"), *options]
+    pipe, env = subprocess.PIPE, {**terminal.env, **env}
+    with subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.writelines(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages)
+        server.stdin.flush()
+        answers = (json.loads(line) for line in server.stdout)
+        found = next(answer["result"]["tools"] for answer in answers if answer.get("id") == 2)
+        server.stdin.close()  # which ends it, and would also end a call under way
+    return [tool["name"] for tool in found]
 
 
 def test_options_say_which_tools_are_offered_and_win_over_variables(terminal: Terminal) -> None:
