@@ -2,7 +2,7 @@
 
     python bench/budgets.py [--calls 2000] [--kills 200] [--json]
 
-Prints, in milliseconds at the median: a write to the ledger alone, which waits for its flush; the same with a reservation in
+Prints, in milliseconds at the median: a write to the ledger alone, which waits for its commit; the same with a reservation in
 three budgets before it and its settlement; how long the caller waits for the reservation, whose flush runs beside the call.
 Then kills a process under load, again and again, and counts the acknowledged rows that are missing and the reservations that
 outlive their lease: both must be 0. Informs; gates nothing.

@@ -21,7 +21,9 @@
 Everything belongs to the caller who made it. Somebody else's handle, an expired one and one that never was get the same
 answer, `UnknownHandle` with the same words, so that nobody can find out by asking which handles exist.
 
-A write that has returned is on the disk. A caller who is cancelled while waiting for a write does not take it back.
+A write that has returned outlives the process, and it is on the disk; only that of a route or of a reservation may get there
+some milliseconds later, as an answer does not wait for a disk. A caller who is cancelled while waiting for a write does not
+take it back.
 Any Python string can be kept, lone surrogates and NUL included. Times are seconds since the epoch by the store's clock.
 
 `tests/state/test_store_contract.py` holds every backend to this page.
@@ -874,7 +876,7 @@ class Budgets(Protocol):
         ...
 
     def settle(self, reservation: Reservation, microusd: int) -> None:
-        """Book what it came to, free the rest. Does not wait: it is on the disk before any later write returns."""
+        """Book what it came to, free the rest. Does not wait: it is written before any later write returns."""
         ...
 
     async def standings(self, allowances: Sequence[Allowance]) -> tuple[Standing, ...]:

@@ -4,9 +4,10 @@
     select              what a statement finds, by column name
     json_text, stored   values in the form in which SQLite keeps them; `restored` is what they were
 
-Durability: WAL with ``synchronous=FULL``. The writer takes what is queued into one transaction, each write in a savepoint of
-its own, and answers after COMMIT; so a write that returned survives ``kill -9`` and a power cut, and many callers
-share one flush. The log (the -wal file) is folded into the file when there is much of it, once nobody waits for that commit.
+Durability: WAL. The writer takes what is queued into one transaction, each write in a savepoint of its own. After COMMIT it
+survives ``kill -9``; then a thread beside the writer flushes the log to the disk, where it survives a power cut. A
+durable write is answered after the flush, which many share, any other after COMMIT. The log (the -wal file) is folded into
+the file when there is much of it, once nobody waits for that commit.
 Other processes may use the same file. It must not lie on a network file system, where SQLite's locks cannot be relied on
 (https://sqlite.org/wal.html); that is not probed for.
 """
@@ -29,7 +30,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -54,6 +55,7 @@ _MOST_WRITES_PER_COMMIT = 256
 _READERS = 4
 _SECONDS_BETWEEN_TRIES = 0.02
 _LONGEST_POSTED_SECONDS = 0.05
+_PAUSE_SECONDS = 0.2
 _PAGES_IN_THE_LOG = 4_000
 """16 MB, four times SQLite's own habit (https://sqlite.org/wal.html#ckpt): a write that comes while the log is folded in waits
 some milliseconds for it, and a route writes about 20 pages, so that is one in 200."""
@@ -98,8 +100,6 @@ class _Write(Generic[T]):
         else:
             self.settle = partial(self.done.set_result, value)
         connection.execute("RELEASE job")
-        if not self.durable:
-            self.answer()
 
     def fail(self, error: Exception) -> None:
         """Take note that nothing was written."""
@@ -111,11 +111,57 @@ class _Write(Generic[T]):
             self.done.get_loop().call_soon_threadsafe(lambda: None if self.done.done() else self.settle())
 
 
+class _Flusher:
+    """Puts on the disk what was committed to the log (the -wal file of a database), and answers those who wait for that.
+
+    SQLite's own way, ``synchronous=FULL``, would flush inside COMMIT and make everybody wait. To close the file takes no lock
+    from SQLite: there are none on it (https://sqlite.org/walformat.html#locks).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = os.open(f"{path}-wal", os.O_RDWR)
+        self._queue: SimpleQueue[Sequence[_Write[Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="sqlite-flusher", daemon=True)
+        self._thread.start()
+
+    def take(self, committed: Sequence[_Write[Any]]) -> None:
+        """Flush, and answer these."""
+        self._queue.put(committed)
+
+    def close(self) -> None:
+        """Flush what was taken, then end."""
+        self._queue.put(None)
+        self._thread.join()
+        os.close(self._file)
+
+    def _serve(self) -> None:
+        taken: list[Sequence[_Write[Any]] | None] = []
+        while None not in taken:
+            taken = [self._queue.get()]
+            taken += [self._queue.get() for _ in range(self._queue.qsize())]
+            self._flush([write for committed in taken for write in committed or ()])
+
+    def _flush(self, waiting: Sequence[_Write[Any]]) -> None:
+        try:
+            _to_disk(self._file)
+        except OSError as error:
+            _log.error("the log of %s could not be put on the disk: %s", self._path, error)
+            for write in waiting:
+                write.fail(apsw.IOError(str(error)))
+        for write in waiting:
+            write.answer()
+
+
+_to_disk: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # only Linux has the first, which is enough
+
+
 class Database:
     """One SQLite file: writes in the order they were asked for, reads beside them, each in a transaction of its own.
 
     ``migrations`` are numbered from 1: step n takes the tables from ``user_version`` n-1 to n. ``housekeeping`` is
-    run with a write at most every `HOUSEKEEPING_SECONDS` of ``wall_clock``, the first one included.
+    run with a write at most every `HOUSEKEEPING_SECONDS` of ``wall_clock``, the first one included; ``unhurried`` in each
+    pause between writes, and where none comes whenever the log has grown long.
     """
 
     def __init__(
@@ -125,12 +171,14 @@ class Database:
         migrations: Sequence[str],
         wall_clock: Callable[[], float],
         housekeeping: Job[object],
+        unhurried: Job[object],
     ) -> None:
         self._path = path
         self._migrations = migrations
         self._wall_clock = wall_clock
         self._housekeeping = housekeeping
         self._housekeeping_due = -math.inf
+        self._unhurried = unhurried
         self._queue: SimpleQueue[_Write[Any] | None] = SimpleQueue()
         self._posted: list[_Write[Any]] = []
         self._writer: threading.Thread | None = None
@@ -165,8 +213,7 @@ class Database:
     async def write(self, job: Job[T], *, durable: bool = True) -> T:
         """Run ``job`` in the writer and return its result once it is on the disk. Cancelling does not take it back.
 
-        Without ``durable``, return as soon as it is done. Whoever writes after it, in whatever process, finds it done, unless
-        the machine or the disk fails: its commit follows at once, and SQLite lets nobody write in between.
+        Without ``durable``, return once it is committed: it outlives this process, and some milliseconds later the machine.
 
         Raises:
             SettingsError: the file cannot be written.
@@ -230,20 +277,36 @@ class Database:
             self._readers.append(connection)
 
     def _serve(self, connection: apsw.Connection) -> None:
-        log = _Log(connection)
-        while batch := self._next_batch():
+        log, flusher = _Log(connection), _Flusher(self._path)
+        while batch := self._next_batch(connection):
             self._commit(connection, batch)
             for write in batch:
-                write.answer()
-            log.fold_in()
+                if not write.durable:
+                    write.answer()
+            flusher.take([write for write in batch if write.durable])
+            if log.is_long:
+                self._do_what_can_wait(connection)
+                log.fold_in()
             self._keep_house(connection)
+        flusher.close()
         connection.close()
 
-    def _next_batch(self) -> list[_Write[Any]]:
+    def _next(self, connection: apsw.Connection) -> _Write[Any] | None:
+        """Wait for a write; nothing when it is time to close. What can wait is done in a pause."""
+        try:
+            return self._queue.get(timeout=_PAUSE_SECONDS)
+        except Empty:
+            self._do_what_can_wait(connection)
+            return self._queue.get()
+
+    def _do_what_can_wait(self, connection: apsw.Connection) -> None:
+        self._do(connection, self._unhurried, what="what can wait")
+
+    def _next_batch(self, connection: apsw.Connection) -> list[_Write[Any]]:
         """Wait for a write, and take what is queued behind it; nothing when it is time to close."""
         batch: list[_Write[Any]] = []
         while not batch or (len(batch) < _MOST_WRITES_PER_COMMIT and not self._queue.empty()):
-            write = self._queue.get()
+            write = self._queue.get() if batch else self._next(connection)
             if write is None:
                 if batch:
                     self._queue.put(None)  # close after this batch
@@ -264,11 +327,14 @@ class Database:
         if self._wall_clock() < self._housekeeping_due:
             return
         self._housekeeping_due = self._wall_clock() + HOUSEKEEPING_SECONDS
+        self._do(connection, self._housekeeping, what="housekeeping")
+
+    def _do(self, connection: apsw.Connection, job: Job[object], *, what: str) -> None:
         try:
             with _transaction(connection, "BEGIN IMMEDIATE"):
-                self._housekeeping(connection)
+                job(connection)
         except Exception:  # noqa: BLE001 - nobody waits for it, and it is tried again
-            _log.exception("housekeeping in %s failed", self._path)
+            _log.exception("%s in %s failed", what, self._path)
 
 
 class _Log:
@@ -283,10 +349,13 @@ class _Log:
         self._pages = pages
         return apsw.SQLITE_OK
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it is time to `fold_in`."""
+        return self._pages >= _PAGES_IN_THE_LOG
+
     def fold_in(self) -> None:
-        """Copy its pages into the database once there are many of them, as far as no reader needs them where they are."""
-        if self._pages < _PAGES_IN_THE_LOG:
-            return
+        """Copy its pages into the database, as far as no reader needs them where they are."""
         self._pages = 0
         with suppress(apsw.BusyError):  # another process is at it
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -355,7 +424,7 @@ def _connect(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     connection.pragma("foreign_keys", True)  # noqa: FBT003 - a pragma's value has no name
-    connection.pragma("synchronous", "FULL")
+    connection.pragma("synchronous", "NORMAL")  # COMMIT leaves it to the flusher
     connection.pragma("secure_delete", True)  # noqa: FBT003 - as above; what is forgotten is overwritten
     return connection
 

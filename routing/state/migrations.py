@@ -145,10 +145,10 @@ CREATE TABLE tool_calls (
 CREATE INDEX tool_calls_by_time ON tool_calls (caller, started_at, cost_microusd);
 """
 
-# Sums of the ledger for reports, which triggers keep in the transaction that writes a route: by hour (3600) and by day
-# (86400), from the hour or day in which the route started, in UTC. '' is no model, or no category. A latency is kept to two
-# significant digits, exact below 100 ms, so its percentiles are those of the ledger to two digits. The views say what is
-# summed, for the routes of the past and for each new one.
+# Sums of the ledger for reports: by hour (3600) and by day (86400), from the hour or day in which the route started, in UTC.
+# '' is no model, or no category. A latency is kept to two significant digits, exact below 100 ms, so its percentiles are those
+# of the ledger to two digits. The views say what is summed. Triggers added each route as it was written, until
+# `_SUMMED_TOGETHER`: since then `SUM_UP` adds many at once.
 
 
 def _two_digits(milliseconds: str) -> str:
@@ -159,9 +159,16 @@ def _two_digits(milliseconds: str) -> str:
     return f"CASE WHEN {milliseconds} < 100 THEN {milliseconds}{steps} ELSE {milliseconds} / 100000 * 100000 END"
 
 
-def _summed(table: str, keys: tuple[str, ...], sums: tuple[str, ...], figures: str) -> tuple[str, str]:
-    """A table of sums with those of the past in it, and the statement that adds to it what is selected from ``figures``."""
-    key, columns = ", ".join(keys), ", ".join(sums)
+_NEW_ROUTES = "route_id IN (SELECT route_id FROM routes WHERE id > (SELECT up_to FROM summed))"
+
+
+def _summed(table: str, keys: tuple[str, ...], sums: tuple[str, ...], figures: str) -> tuple[str, str, str]:
+    """A table of sums with those of the past in it, and the statements that add to it what is selected from ``figures``.
+
+    The first of them is for the trigger of a route, the second for all routes that are not in the sums yet.
+    """
+    key, columns, added_up = ", ".join(keys), ", ".join(sums), ", ".join(f"sum({name})" for name in sums)
+    or_else = f"ON CONFLICT ({key}) DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in sums)}"
     types = {"span": "INTEGER", "start": "INTEGER", "latency_ms": "INTEGER", "complexity": "INTEGER"}
     make = f"""
 CREATE TABLE {table} (
@@ -169,12 +176,15 @@ CREATE TABLE {table} (
   {", ".join(f"{name} INTEGER NOT NULL" for name in sums)},
   PRIMARY KEY ({key})
 ) STRICT, WITHOUT ROWID;
-INSERT INTO {table} SELECT {key}, {", ".join(f"sum({name})" for name in sums)} FROM {figures} GROUP BY {key};
+INSERT INTO {table} SELECT {key}, {added_up} FROM {figures} GROUP BY {key};
 """  # noqa: S608 - our own words, as below
     add = f"""
   INSERT INTO {table} SELECT {key}, {columns} FROM {figures} WHERE route_id = new.route_id %s
-  ON CONFLICT ({key}) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in sums)};"""  # noqa: S608
-    return make, add
+  {or_else};"""  # noqa: S608
+    add_new = f"""
+INSERT INTO {table} SELECT {key}, {added_up} FROM {figures} WHERE {_NEW_ROUTES} GROUP BY {key}
+{or_else};"""  # noqa: S608
+    return make, add, add_new
 
 
 _SPANS = "(SELECT 3600 AS span UNION ALL SELECT 86400)"
@@ -182,7 +192,7 @@ _LATENCY_SPANS = "(SELECT 3600 AS span UNION ALL SELECT 86400 UNION ALL SELECT 1
 _START = "CAST(max(0, min(routes.started_at, 1e12)) AS INTEGER) / span * span AS start"
 _PERIOD = ("span", "caller", "start")
 
-_ROUTE_SUMS, _ADD_ROUTE = _summed(
+_ROUTE_SUMS, _ADD_ROUTE, _ADD_ROUTES = _summed(
     "usage_routes",
     (*_PERIOD, "model_id", "category"),
     (
@@ -191,7 +201,7 @@ _ROUTE_SUMS, _ADD_ROUTE = _summed(
     ),
     "route_figures",
 )
-_ATTEMPT_SUMS, _ADD_ATTEMPT = _summed(
+_ATTEMPT_SUMS, _ADD_ATTEMPT, _ADD_ATTEMPTS = _summed(
     "usage_attempts",
     (*_PERIOD, "model_id", "provider", "category"),
     (
@@ -200,7 +210,7 @@ _ATTEMPT_SUMS, _ADD_ATTEMPT = _summed(
     ),
     "attempt_figures",
 )
-_LATENCY_SUMS, _ADD_LATENCY = _summed(
+_LATENCY_SUMS, _ADD_LATENCY, _ADD_LATENCIES = _summed(
     "usage_latencies", (*_PERIOD, "measure", "subject", "latency_ms"), ("times",), "latency_figures"
 )
 
@@ -364,7 +374,9 @@ ALTER TABLE sessions ADD COLUMN answered_by TEXT;
 
 _VERIFICATION = "ALTER TABLE routes ADD COLUMN verification TEXT NOT NULL DEFAULT '[]'"
 
-_POLICY_COUNTS, _ADD_POLICY = _summed("usage_policies", (*_PERIOD, "policy"), ("routes",), "policy_figures")
+_POLICY_COUNTS, _ADD_POLICY, _ADD_POLICIES = _summed(
+    "usage_policies", (*_PERIOD, "policy"), ("routes",), "policy_figures"
+)
 
 _SHADOWS = f"""
 -- What second models made of routes, unseen. The rows outlive their routes: they are part of what was spent.
@@ -417,7 +429,7 @@ DROP TABLE reservations_before;
 {_HELD_MONEY}
 """  # noqa: S608 - our own words
 
-_CHECK_COUNTS, _ADD_CHECKS = _summed(
+_CHECK_COUNTS, _ADD_CHECKS, _ADD_MORE_CHECKS = _summed(
     "usage_checks", (*_PERIOD, "model_id", "category", "complexity"), ("checked", "failed", "tested"), "check_figures"
 )
 
@@ -448,6 +460,24 @@ ALTER TABLE routes ADD COLUMN prompt TEXT;
 CREATE INDEX routes_by_parent ON routes (parent_id) WHERE parent_id IS NOT NULL;
 """
 
+_SUMMED_TOGETHER = """
+-- Routes up to this id are in the sums; a report, or a writer with time to spare, adds the others (`SUM_UP`).
+DROP TRIGGER usage_of_a_route;
+DROP TRIGGER usage_of_an_attempt;
+DROP TRIGGER policy_of_a_route;
+DROP TRIGGER checks_of_a_route;
+CREATE TABLE summed (up_to INTEGER NOT NULL) STRICT;
+INSERT INTO summed SELECT coalesce(max(id), 0) FROM routes;
+"""
+
+LAST_SUMMED = "UPDATE summed SET up_to = (SELECT coalesce(max(id), 0) FROM routes)"
+"""To be said once the sums are complete, and where routes were removed: the next one may get an id that was theirs."""
+
+SUM_UP = f"""{_ADD_ROUTES}{_ADD_ATTEMPTS}{_ADD_LATENCIES}{_ADD_POLICIES}{_ADD_MORE_CHECKS}
+{LAST_SUMMED};
+"""
+"""Adds the routes that are not in the sums yet."""
+
 MIGRATIONS: tuple[str, ...] = (
     _LEDGER_AND_SESSIONS,
     _TOOLS_CALLED,
@@ -462,4 +492,5 @@ MIGRATIONS: tuple[str, ...] = (
     _BUDGETS_OF_CALLERS,
     _CHECKS,
     _TREES,
+    _SUMMED_TOGETHER,
 )

@@ -33,7 +33,7 @@ from routing.state.sqlite_budgets import SqliteBudgets
 from routing.state.sqlite_jobs import SqliteJobs
 from routing.state.sqlite_ledger import SqliteLedger
 from routing.state.sqlite_memories import SqliteMemories
-from routing.state.sqlite_reports import SqliteFeedback, SqliteReports
+from routing.state.sqlite_reports import SqliteFeedback, SqliteReports, sum_up
 from routing.state.sqlite_sessions import SqliteSessions
 
 
@@ -55,7 +55,9 @@ class SqliteStore:
         embedder: Embedder | None = None,
         ledger_days: int | None = None,
     ) -> None:
-        self._database = Database(path, migrations=MIGRATIONS, wall_clock=wall_clock, housekeeping=self._keep_house)
+        self._database = Database(
+            path, migrations=MIGRATIONS, wall_clock=wall_clock, housekeeping=self._keep_house, unhurried=sum_up
+        )
         self.reports = SqliteReports(database=self._database, wall_clock=wall_clock, ledger_days=ledger_days)
         self.feedback = SqliteFeedback(database=self._database, wall_clock=wall_clock)
         self.sessions = SqliteSessions(

@@ -3,7 +3,7 @@
 A reservation is one transaction of the writer: what is left is read and taken under SQLite's write lock, so that neither
 tasks nor processes can overshoot a cap. Its flush is not waited for: it runs beside the call that is paid from it, and what a
 crash could lose of it is a lease that nobody holds any more. Settling waits for the next write, which is the ledger's row of
-the same route: they share a commit, so once the row is acknowledged the settlement is on the disk.
+the same route: they share a commit, so once the row is acknowledged the settlement is written as well.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -111,11 +111,15 @@ INSERT INTO budgets (period, subject, start, spent_microusd, touched_at)
 VALUES (:period, :subject, :start, :spent_microusd, :touched_at) ON CONFLICT DO NOTHING
 """
 
-# What was spent before there was a budget, by the sums that the reports are made of: the subject's, or every caller's.
+# What was spent before there was a budget, by the sums that the reports are made of and the routes that are not in them yet:
+# the subject's, or every caller's.
 _WHOSE = "(:subject = '' OR caller = :subject)"
+_NOT_SUMMED = "id > (SELECT up_to FROM summed) AND routes.started_at >= :start AND " + _WHOSE  # noqa: S608
 _SUM_LEDGER = f"""
 SELECT (SELECT coalesce(sum(cost_microusd), 0) FROM usage_attempts WHERE span = :span AND start >= :start AND {_WHOSE})
   + (SELECT coalesce(sum(tools_microusd), 0) FROM usage_routes WHERE span = :span AND start >= :start AND {_WHOSE})
+  + (SELECT coalesce(sum(attempts.cost_microusd), 0) FROM routes JOIN attempts USING (route_id) WHERE {_NOT_SUMMED})
+  + (SELECT coalesce(sum(tools_microusd), 0) FROM routes WHERE {_NOT_SUMMED})
   + (SELECT coalesce(sum(cost_microusd), 0) FROM tool_calls WHERE started_at >= :start AND {_WHOSE})
   + (SELECT coalesce(sum(cost_microusd), 0) FROM shadows WHERE started_at >= :start AND {_WHOSE}) AS spent_microusd
 """  # noqa: S608 - our own words

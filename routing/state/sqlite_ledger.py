@@ -41,7 +41,7 @@ class SqliteLedger:
 
     async def record(self, route: RouteRecord, turn: Turn | None = None) -> bool:
         joined = None if turn is None else self.sessions.joined(route.session_id, route.caller, turn)
-        return await self.database.write(partial(_insert_route_and_turn, route=route, turn=joined))
+        return await self.database.write(partial(_insert_route_and_turn, route=route, turn=joined), durable=False)
 
     async def record_tool(self, caller: str, use: ToolUse, started_at: float) -> None:
         row = {**asdict(use), "caller": stored(caller), "started_at": started_at}

@@ -1,4 +1,7 @@
-"""Reports and feedback in SQLite. Triggers keep the sums (`migrations`), so nothing here adds up more than a few thousand rows.
+"""Reports and feedback in SQLite. Sums of the ledger are kept (`migrations`), so a report adds up a few thousand rows at most.
+
+A route is added to them by the next report, or by the writer when it has time to spare, not in the write that a caller waits
+for.
 
 A report reads days, or the hours of the last day: hours older than `HOURS_KEPT_SECONDS` are let go of.
 """
@@ -40,6 +43,7 @@ from routing.state import (
     UsageSums,
 )
 from routing.state.database import Database, Row, restored, select, stored
+from routing.state.migrations import LAST_SUMMED, SUM_UP
 from routing.types import Usage
 
 T = TypeVar("T")
@@ -64,6 +68,7 @@ class SqliteReports:
     ledger_days: int | None
 
     async def usage(self, caller: str, *, since: int | None, span: Span) -> UsageSums:
+        await summed_up(self.database)
         return await self.database.read(partial(_select_usage, caller=caller, since=since, span=span))
 
     async def export(
@@ -81,11 +86,13 @@ class SqliteReports:
 
     def remove_expired(self, connection: apsw.Connection) -> None:
         """Let go of old hours, and of routes that are too old, some at a time; the sums by the day stay."""
+        sum_up(connection)
         now = self.wall_clock()
         for table in ("usage_routes", "usage_attempts", "usage_latencies", "usage_checks", "usage_policies"):
             connection.execute(f"DELETE FROM {table} WHERE span = 3600 AND start < ?", (now - HOURS_KEPT_SECONDS,))  # noqa: S608 - the names are above
         if self.ledger_days is not None:
             _remove_routes(connection, before=now - self.ledger_days * _DAY_SECONDS)
+            connection.execute(LAST_SUMMED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +114,24 @@ class SqliteFeedback:
         now = self.wall_clock()
         bindings = {"caller": stored(caller), "since": since, "now": now, "half_life": half_life_seconds}
         oldest = {"oldest": now - _HALF_LIVES_KEPT * half_life_seconds}
+        await summed_up(self.database)
         return await self.database.read(partial(_select_experience, bindings={**bindings, **oldest}))
+
+
+async def summed_up(database: Database) -> None:
+    """See to it that every route that was written is in the sums."""
+    if await database.read(_is_behind):
+        await database.write(sum_up)
+
+
+def sum_up(connection: apsw.Connection) -> None:
+    """The `Job` that adds the routes which are not in the sums yet; many at once cost little more than one."""
+    if _is_behind(connection):
+        connection.execute(SUM_UP)
+
+
+def _is_behind(connection: apsw.Connection) -> bool:
+    return bool(select(connection, "SELECT 1 FROM summed WHERE up_to < (SELECT max(id) FROM routes)"))
 
 
 _SUM_ROUTES = """

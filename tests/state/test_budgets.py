@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
+import apsw
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -495,10 +496,16 @@ async def test_what_an_older_version_had_set_aside_is_still_set_aside(tmp_path: 
     before = next(number for number, step in enumerate(MIGRATIONS) if "reservations_before" in step)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("routing.state.sqlite.MIGRATIONS", MIGRATIONS[:before])
-        async with SqliteStore(path, wall_clock=clock, session_ttl_seconds=3_600) as old:
-            held = await granted(old.budgets, 40, HOUR, MONTH)
+        async with SqliteStore(path, wall_clock=clock, session_ttl_seconds=3_600):
+            pass
+    starts = {period: period_of(period, clock())[0] for period in ("hour", "month")}
+    old = apsw.Connection(str(path))
+    for period, start in starts.items():
+        old.execute("INSERT INTO budgets VALUES (?, '', ?, 0, 0, ?)", (period, start, clock()))
+        lease = (period, start, clock() + LEASE_SECONDS)
+        old.execute("INSERT INTO reservations VALUES ('rsv_old', ?, '', ?, 40, ?)", lease)
+    old.close()
     async with SqliteStore(path, wall_clock=clock, session_ttl_seconds=3_600) as new:
         assert await figures(new.budgets, HOUR) == (0, 40)
         clock.now += LEASE_SECONDS + 1
         assert await figures(new.budgets, HOUR) == (0, 0)
-    assert held.microusd == 40

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +32,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "notes.db"
 
 
-def database_at(path: Path, housekeeping: Job[object] = lambda _: None) -> Database:
-    return Database(path, migrations=(NOTES,), wall_clock=lambda: 0.0, housekeeping=housekeeping)
+def nothing(_: object) -> None:
+    """Nothing is to be done."""
+
+
+def database_at(path: Path, housekeeping: Job[object] = nothing, unhurried: Job[object] = nothing) -> Database:
+    return Database(path, migrations=(NOTES,), wall_clock=lambda: 0.0, housekeeping=housekeeping, unhurried=unhurried)
 
 
 @pytest.fixture
@@ -139,6 +146,71 @@ async def test_a_write_is_acknowledged_after_its_commit_and_not_before(database:
         await database.write(write_note("a"))
 
     assert await notes_in(database) == []
+
+
+async def test_a_durable_write_waits_for_the_disk_and_another_only_for_its_commit(
+    path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered: list[str] = []
+    flushed: list[str] = []
+    go = threading.Event()
+
+    def to_disk(file: int) -> None:
+        assert go.wait(10)
+        os.fsync(file)
+        flushed.extend(answered)
+
+    async def write(name: str, *, durable: bool) -> None:
+        await database.write(write_note(name), durable=durable)
+        answered.append(name)
+
+    monkeypatch.setattr("routing.state.database._to_disk", to_disk)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(write, "durable", durable=True))
+        await write("quick", durable=False)
+        other = apsw.Connection(str(path))
+        assert {name for (name,) in rows(other, "SELECT name FROM notes")} == {
+            "durable",
+            "quick",
+        }  # killed, it is there
+        other.close()
+        go.set()
+
+    assert answered == ["quick", "durable"]
+    assert flushed[0] == "quick"
+
+
+async def test_a_disk_that_takes_nothing_is_told_to_those_who_wait_for_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def to_disk(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("routing.state.database._to_disk", to_disk)
+        with pytest.raises(SettingsError, match="its disk fails, or is gone"):
+            await database.write(write_note("a"))
+    await database.write(write_note("b"))
+
+    assert "could not be put on the disk" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("most_pages", "pause_seconds"), [(20, 600.0), (10**6, 0.0)], ids=["long log", "nothing comes"]
+)
+async def test_what_can_wait_is_done_in_a_pause_or_when_the_log_is_long(
+    path: Path, monkeypatch: pytest.MonkeyPatch, most_pages: int, pause_seconds: float
+) -> None:
+    done = threading.Event()
+    monkeypatch.setattr("routing.state.database._PAGES_IN_THE_LOG", most_pages)
+    monkeypatch.setattr("routing.state.database._PAUSE_SECONDS", pause_seconds)
+    database = database_at(path, unhurried=lambda _: done.set())
+    await database.open()
+    await database.write(write_note("a", size=200_000))
+
+    assert await anyio.to_thread.run_sync(done.wait, 10)
+    await database.write(write_note("b"))  # and it goes on
+    await database.aclose()
 
 
 async def test_housekeeping_that_fails_is_logged_and_stops_no_write(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import anyio
 import apsw
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -517,6 +518,28 @@ async def test_routes_go_after_their_days_and_their_sums_and_scores_stay(tmp_pat
     kept = (tmp_path / "store.db").read_bytes()
     assert b"note on rte_new" in kept
     assert b"note on rte_old" not in kept
+
+
+async def test_a_route_that_comes_after_all_others_have_gone_is_in_the_sums(tmp_path: Path, clock: Clock) -> None:
+    async with opened(tmp_path, clock, ledger_days=1) as store:
+        await record(store, *(route() for _ in range(3)))
+        clock.now = NOW + 9 * DAY
+        await store.sessions.start(MINE)
+        await store.sessions.start(MINE)  # they are gone, and with them the highest number of a row
+        await record(store, route(started_at=clock.now))
+
+        assert sum(sums.routes for sums in (await usage_of(store)).routes) == 4
+
+
+async def test_two_processes_that_report_at_once_add_no_route_twice(tmp_path: Path, clock: Clock) -> None:
+    async with opened(tmp_path, clock) as one, opened(tmp_path, clock) as other, anyio.create_task_group() as tasks:
+        for number in range(20):
+            await record((one, other)[number % 2], route())
+            tasks.start_soon(usage_of, one)
+            tasks.start_soon(usage_of, other)
+
+    async with opened(tmp_path, clock) as store:
+        assert [sums.routes for sums in (await usage_of(store)).routes] == [20]
 
 
 async def test_without_a_number_of_days_routes_are_kept(tmp_path: Path, clock: Clock) -> None:
