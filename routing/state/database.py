@@ -56,6 +56,9 @@ _READERS = 4
 _SECONDS_BETWEEN_TRIES = 0.02
 _LONGEST_POSTED_SECONDS = 0.05
 _PAUSE_SECONDS = 0.2
+_MOST_PUT_OFF = 500
+"""Writes after which there is no more waiting for a pause."""
+
 _PAGES_IN_THE_LOG = 4_000
 """16 MB, four times SQLite's own habit (https://sqlite.org/wal.html#ckpt): a write that comes while the log is folded in waits
 some milliseconds for it, and a route writes about 20 pages, so that is one in 200."""
@@ -161,7 +164,7 @@ class Database:
 
     ``migrations`` are numbered from 1: step n takes the tables from ``user_version`` n-1 to n. ``housekeeping`` is
     run with a write at most every `HOUSEKEEPING_SECONDS` of ``wall_clock``, the first one included; ``unhurried`` in each
-    pause between writes, and where none comes whenever the log has grown long.
+    pause between writes, and where none comes after `_MOST_PUT_OFF` of them or when the log has grown long.
     """
 
     def __init__(
@@ -179,6 +182,7 @@ class Database:
         self._housekeeping = housekeeping
         self._housekeeping_due = -math.inf
         self._unhurried = unhurried
+        self._put_off = 0
         self._queue: SimpleQueue[_Write[Any] | None] = SimpleQueue()
         self._posted: list[_Write[Any]] = []
         self._writer: threading.Thread | None = None
@@ -284,8 +288,10 @@ class Database:
                 if not write.durable:
                     write.answer()
             flusher.take([write for write in batch if write.durable])
-            if log.is_long:
+            self._put_off += len(batch)
+            if self._put_off >= _MOST_PUT_OFF or log.is_long:
                 self._do_what_can_wait(connection)
+            if log.is_long:
                 log.fold_in()
             self._keep_house(connection)
         flusher.close()
@@ -300,6 +306,7 @@ class Database:
             return self._queue.get()
 
     def _do_what_can_wait(self, connection: apsw.Connection) -> None:
+        self._put_off = 0
         self._do(connection, self._unhurried, what="what can wait")
 
     def _next_batch(self, connection: apsw.Connection) -> list[_Write[Any]]:

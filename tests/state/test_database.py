@@ -196,14 +196,16 @@ async def test_a_disk_that_takes_nothing_is_told_to_those_who_wait_for_it(
 
 
 @pytest.mark.parametrize(
-    ("most_pages", "pause_seconds"), [(20, 600.0), (10**6, 0.0)], ids=["long log", "nothing comes"]
+    ("sooner", "value"),
+    [("_PAGES_IN_THE_LOG", 20), ("_MOST_PUT_OFF", 1), ("_PAUSE_SECONDS", 0.0)],
+    ids=["long log", "many writes", "nothing comes"],
 )
-async def test_what_can_wait_is_done_in_a_pause_or_when_the_log_is_long(
-    path: Path, monkeypatch: pytest.MonkeyPatch, most_pages: int, pause_seconds: float
+async def test_what_can_wait_is_done_in_a_pause_or_after_much_was_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch, sooner: str, value: float
 ) -> None:
     done = threading.Event()
-    monkeypatch.setattr("routing.state.database._PAGES_IN_THE_LOG", most_pages)
-    monkeypatch.setattr("routing.state.database._PAUSE_SECONDS", pause_seconds)
+    monkeypatch.setattr("routing.state.database._PAUSE_SECONDS", 600)
+    monkeypatch.setattr(f"routing.state.database.{sooner}", value)
     database = database_at(path, unhurried=lambda _: done.set())
     await database.open()
     await database.write(write_note("a", size=200_000))
