@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import operator
 import os
 import shutil
 import sys
@@ -37,7 +38,7 @@ from hosts.table import HOSTS, HostName
 from routing.catalog import Catalog
 from routing.doctor import Finding, examine, knock
 from routing.embedded.pull import pull as pulled
-from routing.errors import InvalidTask, NoEligibleModel, UnknownHandle
+from routing.errors import InvalidTask, NoEligibleModel, TrainingError, UnknownHandle
 from routing.estimate import estimates
 from routing.export import csv_rows, json_rows
 from routing.guard import decided as decided_rows
@@ -59,6 +60,7 @@ from tools.results import AnalysisResult, EstimateResult, HealthResult, ModelsRe
 from tools.route import MOST_INPUT_TOKENS, MOST_OUTPUT_TOKENS, MOST_TURNS, decided, estimated
 
 if TYPE_CHECKING:
+    from routing.learning.outcomes import Dataset
     from routing.learning.quality import QualityModel
 
 out = Console()
@@ -300,6 +302,24 @@ def report(
     out.print(spoken(found), highlight=False, markup=False, soft_wrap=True)
     if found.totals.routes:
         out.print(_table_of_groups(result.groups[by], by))
+
+
+@app.command()
+def feedback(
+    route_id: Annotated[str, typer.Argument(help="The route_id of an answer, or last.")],
+    score: Annotated[float, typer.Argument(help="From 0 (useless) to 1 (perfect).", min=0, max=1)],
+    note: Annotated[str | None, typer.Option(help="Why, for yourself: it is kept as long as the route.")] = None,
+) -> None:
+    """Score an answer; selection learns from it. Scoring it again replaces the score."""
+
+    async def scored(services: Services, _: OnProgress) -> str:
+        ledger, named = services.store.ledger, route_id
+        if route_id == "last":
+            named = next((one.route_id for one in await ledger.recent(LOCAL_CALLER, 1)), route_id)
+        await services.store.feedback.record(LOCAL_CALLER, named, score, note)
+        return named
+
+    err.print(f"{_with_services(scored, quiet=False)} is scored {score:g}", highlight=False)
 
 
 @app.command()
@@ -651,18 +671,45 @@ def score(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="Folder of outcomes: JSON lines of prompt, scores and costs by model.")],
     into: Annotated[Path, typer.Option("--out", help="Folder for the weights and their manifest.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of outcomes: JSON lines of prompt, scores and costs by model.")
+    ] = None,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Learn from the scores in your ledger, whose prompts were kept.")
+    ] = False,
 ) -> None:
     """Learn from outcomes which prompts need a strong model, and test what choosing by it loses. Always the same weights."""
-    from routing.learning.train import train_folder  # noqa: PLC0415 - most commands learn nothing
+    from routing.learning.train import train as learned  # noqa: PLC0415 - most commands learn nothing
 
-    command = f"python server.py train --data {data} --out {into}"
+    dataset = _outcomes(data, ledger=ledger)
+    command = f"python server.py train{f' --data {data}' if data else ''}{' --ledger' if ledger else ''} --out {into}"
     with err.status("learning; this takes a minute for every 10,000 outcomes, and two for testing what was learned"):
-        model = train_folder(data, into, command=command, date=_today().isoformat())
+        model = learned(dataset, command=command, date=_today().isoformat())
+        model.save(into)
     err.print(f"learned the abilities of {len(model.abilities)} models; the weights are in {into}", highlight=False)
     for line in _calibration_lines(model):
         err.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _outcomes(data: Path | None, *, ledger: bool) -> Dataset:
+    """What is to be learned from: files, the ledger, or both."""
+    from routing.learning.outcomes import ledger_dataset, read_dataset  # noqa: PLC0415 - most commands learn nothing
+
+    if data is None and not ledger:
+        raise InvalidTask("give --data FOLDER, --ledger, or both: there is nothing to learn from.")
+    parts = [read_dataset(data)] if data else []
+    if ledger:
+        of_ledger = _with_services(
+            lambda services, _: ledger_dataset(services.store.reports, LOCAL_CALLER), quiet=False
+        )
+        if not of_ledger.outcomes:
+            raise TrainingError(
+                "no route of the ledger has both a score and its prompt. Set POINTSMAN_KEEP_PROMPTS=true, and score answers "
+                "with record_feedback."
+            )
+        parts.append(of_ledger)
+    return functools.reduce(operator.add, parts)
 
 
 def _calibration_lines(model: QualityModel) -> Iterator[str]:

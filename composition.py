@@ -34,6 +34,7 @@ from routing.errors import AssetError, SettingsError
 from routing.forecasts import Forecasts
 from routing.guard import LedgerGuard
 from routing.jobs import JobRunner
+from routing.learning.quality import SHIPPED
 from routing.pricing import microusd
 from routing.recorder import Recorder
 from routing.registry import RegistryFile
@@ -110,7 +111,8 @@ def forecasts_of(settings: Settings, feedback: Feedback, guard: LedgerGuard) -> 
     """What looks ahead for the selector; nothing where the matrix alone is to choose."""
     if settings.selection == "matrix":
         return None
-    return Forecasts(feedback, max_loss=settings.max_loss, exploration=settings.exploration, guard=guard)
+    folder = settings.quality_weights or SHIPPED
+    return Forecasts(feedback, max_loss=settings.max_loss, exploration=settings.exploration, guard=guard, folder=folder)
 
 
 def wallet_of(settings: Settings, store: Budgets, search: WebSearch) -> Wallet:

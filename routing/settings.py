@@ -94,6 +94,7 @@ class Settings(BaseModel):
     max_loss: float = Field(
         0.02, ge=0, le=1, description="Quality (0 to 1) that learned selection may give up on average"
     )
+    quality_weights: Path | None = Field(None, description="Folder that `train` wrote, instead of the shipped weights")
     exploration: float = Field(
         0.05, ge=0, le=0.5, description="Share of tasks that may try another model that is good enough, to learn"
     )

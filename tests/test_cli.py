@@ -358,6 +358,34 @@ def test_training_on_a_folder_without_data_says_so(terminal: Terminal, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+def test_what_was_asked_and_scored_is_learned_from_the_ledger(terminal: Terminal, tmp_path: Path) -> None:
+    to_learn = ("train", "--ledger", "--out", str(tmp_path / "out"))
+    terminal.run("ask", "What is the capital of France?")
+    unkept = terminal.run(*to_learn)
+    terminal.run("ask", "What is the capital of Spain?", POINTSMAN_KEEP_PROMPTS="true")
+    terminal.run("feedback", "last", "1")
+    kept = terminal.run(*to_learn)
+
+    assert unkept.returncode == kept.returncode == 1
+    assert "Set POINTSMAN_KEEP_PROMPTS=true" in unkept.stderr
+    assert "1 different prompts, 100 are needed" in kept.stderr
+
+
+def test_an_answer_is_scored_by_its_id_or_as_the_last(terminal: Terminal) -> None:
+    terminal.run("ask", "What is the capital of France?")
+    last = terminal.run("feedback", "last", "0.5", "--note", "too short")
+    unknown = terminal.run("feedback", "rte_none", "0.5")
+
+    assert "is scored 0.5" in last.stderr
+    assert terminal.json("report")["recent"][0]["score"] == 0.5
+    assert unknown.returncode == 1
+    assert "there is no route of that id" in unknown.stderr
+
+
+def test_training_on_nothing_says_what_can_be_learned_from(terminal: Terminal, tmp_path: Path) -> None:
+    assert "give --data FOLDER, --ledger, or both" in terminal.run("train", "--out", str(tmp_path)).stderr
+
+
 def listed(terminal: Terminal, *options: str, **env: str) -> list[str]:
     """The tools that a server with these options lists on stdio."""
     opening = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}

@@ -17,12 +17,13 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, groupby
 from pathlib import Path
 from typing import cast
 
 from routing.errors import TrainingError
+from routing.state import LedgerLine, Reports
 
 PAIR = ("mixtral-8x7b-instruct", "gpt-4-1106-preview")
 """The weak and the strong model of RouteLLM's benchmark (arXiv 2406.18665)."""
@@ -81,10 +82,13 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """All outcomes of a folder or file, and what they came from."""
+    """All outcomes of a folder, a file or the ledger, and what they came from."""
 
     outcomes: tuple[Outcome, ...]
     files: tuple[DataFile, ...]
+
+    def __add__(self, other: Dataset) -> Dataset:
+        return Dataset(outcomes=(*self.outcomes, *other.outcomes), files=(*self.files, *other.files))
 
 
 def read_dataset(place: Path) -> Dataset:
@@ -106,6 +110,39 @@ def read_dataset(place: Path) -> Dataset:
     if not outcomes:
         raise TrainingError(f"{place} holds no outcome: no .jsonl or .jsonl.gz file in it has a row with scores.")
     return Dataset(outcomes=outcomes, files=tuple(chain.from_iterable(part.files for part in read)))
+
+
+async def ledger_dataset(reports: Reports, caller: str) -> Dataset:
+    """The answers of the ledger that were scored and whose prompts were kept; those to one prompt make one outcome.
+
+    The source is ``ledger/category``. Where a model answered a prompt more than once, the last score counts.
+    """
+    found: dict[str, LedgerLine] = {}
+    after: int | None = 0
+    while after is not None:
+        page = await reports.export(caller, since=None, after=after)
+        found |= {
+            line.route_id: line for line in page.lines if line.score is not None and line.prompt and line.model_used
+        }
+        after = page.after
+    outcomes: dict[str, Outcome] = {}
+    for line in found.values():
+        one = _outcome_of_line(line)
+        before = outcomes.get(one.prompt, one)
+        outcomes[one.prompt] = replace(one, scores={**before.scores, **one.scores}, costs={**before.costs, **one.costs})
+    rows = "".join(json.dumps(asdict(line)) + "\n" for line in found.values())
+    file = DataFile(name="ledger", sha256=hashlib.sha256(rows.encode()).hexdigest(), rows=len(found))
+    return Dataset(outcomes=tuple(outcomes.values()), files=(file,))
+
+
+def _outcome_of_line(line: LedgerLine) -> Outcome:
+    assert line.prompt and line.model_used and line.score is not None  # noqa: S101, PT018 - chosen for that above
+    return Outcome(
+        prompt=line.prompt,
+        source=f"ledger/{line.category}",
+        scores={line.model_used: line.score},
+        costs={} if line.cost_microusd is None else {line.model_used: line.cost_microusd},
+    )
 
 
 def _read_folder(folder: Path, paths: Sequence[Path], root: Path) -> Dataset:

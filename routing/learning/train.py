@@ -21,7 +21,7 @@ from routing.learning.abilities import Scale, canonical, fit_scale, sigmoid
 from routing.learning.calibration import PanelPrompts, calibrated, panel_prompts
 from routing.learning.evaluation import Panel, panel_of
 from routing.learning.features import Features, features_of
-from routing.learning.outcomes import PAIR, Dataset, Outcome, read_dataset
+from routing.learning.outcomes import PAIR, Dataset, Outcome
 from routing.learning.quality import CALIBRATION, Facts, Gap, Manifest, QualityModel, Record
 from routing.learning.recogniser import fit_recogniser
 from routing.learning.ridge import Floats, Ridge, Settings, fit, out_of_fold
@@ -135,18 +135,6 @@ def train(
     model = _without_gaps(examples, scale, _doubt(examples, scale), learnable, manifest)
     tested = None if panel.lack or not calibrate else calibrated(_cross_fitted(examples, panel, model), seed=seed)
     return replace(model, gaps=gaps, calibration=tested)
-
-
-def train_folder(data: Path, out: Path, *, command: str, date: str, seed: int = SEED) -> QualityModel:
-    """Learn from the files at ``data`` and write weights and manifest to the folder ``out``.
-
-    Raises:
-        TrainingError: as `train` and `read_dataset`.
-
-    """
-    model = train(read_dataset(data), command=command, date=date, seed=seed)
-    model.save(out)
-    return model
 
 
 def _without_gaps(

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from routing.errors import TrainingError
-from routing.learning.outcomes import PAIR, Outcome, outcome_of, read_dataset
+from routing.learning.outcomes import PAIR, Outcome, ledger_dataset, outcome_of, read_dataset
+from routing.state.sqlite import SqliteStore
+from routing.types import Category, RouteRecord
+from tests.builders import analysis
 
 
 def written(path: Path, *rows: object) -> Path:
@@ -133,3 +136,44 @@ def test_spellings_of_one_prompt_have_one_key() -> None:
 
     assert len(keys) == 1
     assert Outcome(prompt="What is 3+3?", source="s", scores={}).key not in keys
+
+
+def answered(route_id: str, prompt: str | None, model: str | None, category: Category = "qa_retrieval") -> RouteRecord:
+    return RouteRecord(
+        route_id=route_id,
+        caller="local",
+        session_id="ses_1",
+        started_at=1.0,
+        latency_ms=1,
+        outcome="completed",
+        prompt_sha256="00",
+        analysis=analysis(category=category),
+        model_used=model,
+        cost_microusd=7,
+        prompt=prompt,
+    )
+
+
+@pytest.mark.anyio
+async def test_the_ledgers_scored_answers_are_outcomes_where_their_prompts_were_kept(tmp_path: Path) -> None:
+    routes = [
+        answered("rte_1", "Why?", "acme/small"),
+        answered("rte_2", "Why?", "acme/large"),
+        answered("rte_3", None, "acme/small"),
+        answered("rte_4", "Nobody scored me", "acme/small"),
+        answered("rte_5", "Why?", "acme/small"),
+        answered("rte_6", "Sort these", "acme/small", "classification"),
+    ]
+    async with SqliteStore(tmp_path / "state.db") as store:
+        for route in routes:
+            await store.ledger.record(route)
+        for number, score in ((1, 0.0), (2, 1.0), (3, 0.5), (5, 0.25), (6, 0.75)):
+            await store.feedback.record("local", f"rte_{number}", score)
+        dataset = await ledger_dataset(store.reports, "local")
+
+    why, sort = dataset.outcomes
+    assert (why.prompt, why.source) == ("Why?", "ledger/qa_retrieval")
+    assert why.scores == {"acme/small": 0.25, "acme/large": 1.0}  # asked again, the last score counts
+    assert why.costs == {"acme/small": 7, "acme/large": 7}
+    assert (sort.source, sort.scores) == ("ledger/classification", {"acme/small": 0.75})
+    assert [(file.name, file.rows) for file in dataset.files] == [("ledger", 4)]

@@ -13,9 +13,9 @@ import pytest
 
 from routing.errors import AssetError, InvalidTask, TrainingError
 from routing.learning.abilities import canonical, fit_scale
-from routing.learning.outcomes import PAIR, Dataset, Outcome
+from routing.learning.outcomes import PAIR, Dataset, Outcome, read_dataset
 from routing.learning.quality import MANIFEST_FILE, SHIPPED, WEIGHTS_FILE, QualityModel
-from routing.learning.train import FEWEST_OUTCOMES, score_lines, train, train_folder
+from routing.learning.train import FEWEST_OUTCOMES, score_lines, train
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 12_000_000
@@ -221,7 +221,8 @@ def test_training_from_files_writes_what_it_was_trained_on(tmp_path: Path) -> No
     data.parent.mkdir()
     rows = [json.dumps({"prompt": one.prompt, "scores": dict(one.scores)}) for one in outcomes()]
     data.write_text("\n".join(rows))
-    train_folder(tmp_path / "data", tmp_path / "out", command="server.py train", date="2026-11-21")
+    model = train(read_dataset(tmp_path / "data"), command="server.py train", date="2026-11-21")
+    model.save(tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / MANIFEST_FILE).read_text())
 
     assert manifest["data"] == [
