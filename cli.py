@@ -50,7 +50,7 @@ from routing.replay import NAMED_POLICIES, Estimate, Replay, replayed
 from routing.report import Breakdown, Period, Report, Window, window_of, window_since
 from routing.settings import PREFIX, TOOLSETS
 from routing.state import Reports
-from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Task
+from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Task, VerifyMode
 from tools.arguments import constraints_of
 from tools.base import Services
 from tools.models import health_of, models_result
@@ -130,14 +130,36 @@ def ask(
     texts: Annotated[
         list[str] | None, typer.Option("--text", help="A text to embed; the task ranks them, or asks for vectors.")
     ] = None,
+    schema: Annotated[
+        Path | None, typer.Option(help="JSON schema that the answer must follow, from this file.")
+    ] = None,
+    verify: Annotated[VerifyMode, typer.Option(help="How the answer is checked.")] = "auto",
+    tests: Annotated[
+        Path | None, typer.Option(help="Python assertions that its code must pass, from this file.")
+    ] = None,
+    criteria: Annotated[str, typer.Option(help="What another model judges it by; with --verify custom.")] = "",
+    samples: Annotated[
+        int | None, typer.Option(help="How many answers are compared; with --verify self.", min=3, max=7)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Route a task and print the answer."""
     text = sys.stdin.read() if prompt == "-" else prompt
+    wish = Task(
+        prompt=text,
+        system=system,
+        session_id=session,
+        texts=tuple(texts or ()),
+        response_schema=_schema_in(schema) if schema else None,
+        verify=verify,
+        tests=_text_in(tests) if tests else "",
+        criteria=criteria,
+        samples=samples,
+    )
 
     async def asked(services: Services, on_progress: OnProgress) -> RouteResult:
         constraints = constraints_of(services.settings, cost_preference=cost, force_model=model, max_tokens=max_tokens)
-        task = Task(prompt=text, system=system, session_id=session, constraints=constraints, texts=tuple(texts or ()))
+        task = replace(wish, constraints=constraints)
         if session == "last":
             task = replace(task, session_id=await _latest_session(services))
         return RouteResult.of(await services.router.route(task, on_progress))
@@ -800,8 +822,44 @@ def _print_answer(result: RouteResult) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for step in result.verification:
+        found = "; ".join(step.failed) or ", ".join(step.checked)
+        err.print(
+            f"[dim]{step.kind} · {step.model_id} · {step.verdict}: {escape(found)} · {_dollars(step.cost_usd)}[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
     for notice in result.notices:
         err.print(f"[yellow]{escape(notice)}[/]", highlight=False, soft_wrap=True)
+
+
+def _text_in(file: Path) -> str:
+    """What a file holds.
+
+    Raises:
+        InvalidTask: it cannot be read, or is no text.
+
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InvalidTask(f"{file} cannot be read: {problem}") from problem
+
+
+def _schema_in(file: Path) -> Mapping[str, object]:
+    """The JSON schema that a file holds.
+
+    Raises:
+        InvalidTask: it cannot be read, or is no JSON object.
+
+    """
+    try:
+        schema = json.loads(_text_in(file))
+    except ValueError as problem:
+        raise InvalidTask(f"{file} is no JSON: {problem}") from problem
+    if not isinstance(schema, dict):
+        raise InvalidTask(f"{file} holds no JSON schema: it is no object.")
+    return cast("Mapping[str, object]", schema)
 
 
 def _print_json(result: BaseModel) -> None:

@@ -21,6 +21,7 @@ from routing.pricing import saved_microusd, total_microusd
 from routing.router import Router
 from routing.state import BatchItem, BatchPlan, Jobs, KeptBatch, Ledger, new_handle
 from routing.types import Constraints, OnProgress, Progress, Task
+from routing.verification.modes import check_request
 
 MOST_TASKS = 500
 LONGEST_ITEM_TOKENS = 5_000
@@ -94,7 +95,13 @@ class BatchRunner:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     async def open(self, caller: str, plan: BatchPlan) -> str:
-        """Take note of what is to be done, and return its id; nothing runs yet."""
+        """Take note of what is to be done, and return its id; nothing runs yet.
+
+        Raises:
+            InvalidTask: its tasks ask to be verified by what they do not bring.
+
+        """
+        check_request(_task_of(plan, 0, caller))
         return await self._store.open_batch(caller, plan)
 
     async def run(self, caller: str, batch_id: str, on_progress: OnProgress, *, deadline_seconds: float) -> BatchState:
@@ -201,6 +208,10 @@ def _task_of(plan: BatchPlan, place: int, caller: str) -> Task:
         prompt=plan.prompts[place],
         system=plan.system,
         caller=caller,
+        verify=plan.verify,
+        tests=plan.tests,
+        criteria=plan.criteria,
+        samples=plan.samples,
         constraints=Constraints(
             cost_preference=plan.cost_preference,
             self_hosted_only=plan.self_hosted_only,

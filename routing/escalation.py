@@ -1,6 +1,8 @@
-"""Verify, then escalate: an answer that fails a check is mended by its model, and then by a stronger one.
+"""Verify, then escalate: an answer that fails a check is mended by its model, and then by stronger ones.
 
     answer ─▶ checks ─ failed ─▶ repair: the same model, told what is wrong ─ failed ─▶ escalation: a stronger one, afresh
+                                                                                          │ failed: a stronger one still
+    inspection.py makes the checks                                                        ▼ as often as the category allows
 
 Every step runs under the task's own budget and deadline, and its calls are booked on the task's bill. The answer that passes
 most is returned; a step that fails, or does not fit what is left of money or time, never takes away the one before it.
@@ -8,17 +10,17 @@ most is returned; a step that fails, or does not fit what is left of money or ti
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import anyio
-import anyio.to_thread
 
-from routing.analyzer.reading import read
 from routing.dispatch.engine import Dispatch, DispatchEngine
 from routing.errors import RoutingError
+from routing.inspection import SHARE_OF_TIME_LEFT, Inspector, RunTests
 from routing.pricing import total_microusd
+from routing.registry import CategoryFacts
 from routing.types import (
     Attempt,
     CheckName,
@@ -29,29 +31,29 @@ from routing.types import (
     ModelSelection,
     Progress,
     Task,
+    TaskAnalysis,
     ToolUse,
     VerificationStep,
 )
-from routing.verification import Verification, verify
-from routing.verification.code import program_of
-from routing.verification.work import Work
+from routing.verification import Verification
+from routing.verification.modes import checks_of
 
-_SHARE_OF_TIME_LEFT = 0.8
-"""Of what is left before the deadline: the rest is for handing over the answer that is there."""
+_NOT_MENDED = frozenset[CheckName]({"complete", "answered", "agreement"})
+"""What the same model would fail again: it declined, had nothing to say, or says something else each time."""
 
-_LONG_CHARS = 20_000
-"""What is longer is checked in a thread."""
-
-_NOT_MENDED = frozenset[CheckName]({"complete", "answered"})
-"""What the same model would fail again: it declined, or had nothing to say."""
+_JUDGEMENT_TOKENS = 150
 
 StepKind = Literal["answer", "repair", "escalation"]
-RunTests = Callable[[str], Awaitable[Finding | None]]
-"""Runs a program that raises where a test fails; ``None`` where nothing can run it."""
+Choose = Callable[[str], ModelSelection | None]
+"""Chooses another model than the one it is given the id of; ``None`` where there is none."""
 
 
 async def no_tests(_program: str) -> Finding | None:
     """Nothing can run them."""
+
+
+def nobody(_model_id: str) -> ModelSelection | None:
+    """There is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,44 +72,63 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tried:
-    """An answer with what was found of it."""
+    """An answer with what was found of it, and what its caller should know of how that went."""
 
     conversation: Conversation
     verification: Verification
     step: VerificationStep
+    notices: tuple[str, ...]
 
     @property
     def failures(self) -> int:
         return len(self.verification.failed)
 
 
+@dataclass(slots=True, kw_only=True)
+class _Bill:
+    """What the calls of one step cost; each of them goes on the task's bill too."""
+
+    dispatch: Dispatch
+    costs: list[int | None] = field(default_factory=list[int | None])
+
+    def book(self, attempt: Attempt) -> None:
+        self.costs.append(attempt.cost_microusd)
+        self.dispatch.book(attempt)
+
+    def book_tool(self, use: ToolUse) -> None:
+        self.costs.append(use.cost_microusd)
+        self.dispatch.book_tool(use)
+
+    @property
+    def total(self) -> int | None:
+        return total_microusd(self.costs)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Course:
-    """One task on its way: what is asked, which checks its category has, and what became of it so far."""
+    """One task on its way: what is asked, what its category allows, who else can be asked, and what became of it so far."""
 
     task: Task
     request: ModelRequest
     dispatch: Dispatch
-    checks: Sequence[CheckName]
+    facts: CategoryFacts
+    stronger: Choose
+    judge: Choose
     steps: list[VerificationStep] = field(default_factory=list[VerificationStep])
     notices: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Escalation:
-    """Answers tasks with checked answers. ``run_tests`` runs the tests that a task states."""
+    """Answers tasks with checked answers. ``run_tests`` runs the tests that a task states or its caller gives."""
 
     dispatcher: DispatchEngine
     run_tests: RunTests
 
     async def answer(
-        self,
-        task: Task,
-        request: ModelRequest,
-        dispatch: Dispatch,
-        stronger: Callable[[str], ModelSelection | None],
+        self, task: Task, request: ModelRequest, dispatch: Dispatch, stronger: Choose, judge: Choose = nobody
     ) -> Checked:
-        """Answer the task; ``stronger`` chooses a stronger model than the one it is given.
+        """Answer the task; ``stronger`` and ``judge`` choose a model that is better, or another one that is as good.
 
         Raises:
             RoutingError: what `DispatchEngine.dispatch` raises, for the first answer only.
@@ -115,18 +136,19 @@ class Escalation:
         """
         if task.verify == "none" or task.texts:
             return Checked(conversation=await self.dispatcher.dispatch(request, dispatch))
-        checks = dispatch.catalog.registry.categories[dispatch.analysis.category].verify
-        course = _Course(task=task, request=request, dispatch=dispatch, checks=checks)
+        facts = dispatch.catalog.registry.categories[dispatch.analysis.category]
+        course = _Course(task=task, request=request, dispatch=dispatch, facts=facts, stronger=stronger, judge=judge)
         best = first = await self._tried(course, "answer", request, dispatch.selection)
-        for kind, selection in _ways(first, dispatch, stronger):
-            if best.failures:
-                await dispatch.on_progress(Progress(message=f"{kind}: {best.verification.failed[0].detail}"))
-                tried = await self._within_limits(course, kind, best, selection)
-                best = tried if tried is not None and tried.failures < best.failures else best
+        for kind, selection in _ways(first, course):
+            await dispatch.on_progress(Progress(message=f"{kind}: {best.verification.failed[0].detail}"))
+            tried = await self._within_limits(course, kind, best, selection)
+            best = tried if tried is not None and tried.failures < best.failures else best
+            if not best.failures:
+                break
         return Checked(
             conversation=best.conversation,
             steps=tuple(replace(step, returned=step is best.step) for step in course.steps),
-            notices=(*course.notices, *_told(first, best)),
+            notices=(*course.notices, *best.notices, *_told(first, best)),
         )
 
     async def _within_limits(
@@ -136,7 +158,7 @@ class Escalation:
         request = _mending(course.request, failed) if kind == "repair" else course.request
         left = anyio.current_effective_deadline() - anyio.current_time()
         try:
-            with anyio.move_on_after(left * _SHARE_OF_TIME_LEFT):
+            with anyio.move_on_after(left * SHARE_OF_TIME_LEFT):
                 return await self._tried(course, kind, request, selection)
             course.notices.append(f"The {kind} of an answer that failed a check did not finish in time.")
         except RoutingError as problem:
@@ -144,67 +166,68 @@ class Escalation:
         return None
 
     async def _tried(self, course: _Course, kind: StepKind, request: ModelRequest, selection: ModelSelection) -> _Tried:
-        attempts: list[Attempt] = []
-        used: list[ToolUse] = []
+        """An answer and its inspection. Samples are of the first answer's model: a stronger one is asked once."""
+        bill, checking = _Bill(dispatch=course.dispatch), _Bill(dispatch=course.dispatch)
+        conversation = await self.dispatcher.dispatch(request, _under(bill, selection))
 
-        def book(attempt: Attempt) -> None:
-            attempts.append(attempt)
-            course.dispatch.book(attempt)
+        async def ask(request: ModelRequest, selection: ModelSelection) -> Conversation:
+            is_sample = request is course.request
+            analysis = course.dispatch.analysis if is_sample else _judging(course.dispatch.analysis)
+            dispatch = replace(_under(checking, selection), analysis=analysis)
+            return await self.dispatcher.dispatch(request, dispatch)
 
-        def book_tool(use: ToolUse) -> None:
-            used.append(use)
-            course.dispatch.book_tool(use)
-
-        dispatch = replace(course.dispatch, selection=selection, book=book, book_tool=book_tool)
-        conversation = await self.dispatcher.dispatch(request, dispatch)
-        verification = await self._verified(course, conversation)
-        costs = [*(one.cost_microusd for one in attempts), *(use.cost_microusd for use in used)]
+        inspector = Inspector(
+            task=course.task,
+            request=course.request,
+            checks=checks_of(course.task, course.facts.verify),
+            samples=course.task.samples or course.facts.samples,
+            run_tests=self.run_tests,
+            ask=ask,
+            again=_only(conversation.answer.model_id, course.dispatch),
+            judge=course.judge,
+        )
+        inspected = await inspector.inspect(conversation, sampling=kind == "answer")
         step = VerificationStep(
             kind=kind,
             model_id=conversation.answer.model_id,
-            findings=verification.findings,
-            cost_microusd=total_microusd(costs),
+            findings=inspected.verification.findings,
+            cost_microusd=total_microusd([bill.total, checking.total]),
+            checks_microusd=checking.total,
         )
         course.steps.append(step)
-        return _Tried(conversation=conversation, verification=verification, step=step)
-
-    async def _verified(self, course: _Course, conversation: Conversation) -> Verification:
-        work = _work_of(course.task, conversation)
-        if len(work.answer) + len(work.given) > _LONG_CHARS:
-            found = await anyio.to_thread.run_sync(verify, work, course.checks)
-        else:
-            found = verify(work, course.checks)
-        program = program_of(work) if "tests" in course.checks and not found.failed else None
-        ran = await self.run_tests(program) if program else None
-        return found if ran is None else Verification(findings=(*found.findings, ran))
+        return _Tried(
+            conversation=inspected.conversation,
+            verification=inspected.verification,
+            step=step,
+            notices=inspected.notices,
+        )
 
 
-def _ways(
-    first: _Tried, dispatch: Dispatch, stronger: Callable[[str], ModelSelection | None]
-) -> Sequence[tuple[StepKind, ModelSelection]]:
-    """What can be tried after the first answer, in order."""
+def _ways(first: _Tried, course: _Course) -> Iterator[tuple[StepKind, ModelSelection]]:
+    """What can be tried after the first answer, in order: a repair, and then stronger models, each than those before it."""
     answer = first.conversation.answer
     names = {finding.check for finding in first.verification.failed}
     if not names or answer.response.finish_reason == "length":
-        return ()  # more of the same length would be cut as well; the caller is told of it
-    ways: list[tuple[StepKind, ModelSelection]] = []
-    if not names & _NOT_MENDED:
-        ways.append(("repair", _only(answer.model_id, dispatch)))
-    if (choice := stronger(answer.model_id)) is not None:
-        ways.append(("escalation", choice))
-    return ways
+        return  # more of the same length would be cut as well; the caller is told of it
+    if course.facts.repair and not names & _NOT_MENDED:
+        yield "repair", _only(answer.model_id, course.dispatch)
+    weak = answer.model_id
+    for _ in range(course.facts.escalations):
+        choice = course.stronger(weak)
+        if choice is None:
+            return
+        before = len(course.steps)
+        yield "escalation", choice
+        weak = course.steps[-1].model_id if len(course.steps) > before else choice.primary_model
 
 
-def _work_of(task: Task, conversation: Conversation) -> Work:
-    response = conversation.answer.response
-    asked = read(task.prompt).asked
-    return Work(
-        asked=asked,
-        given=task.prompt if len(task.prompt) > len(asked) else "",
-        answer=response.text,
-        finish_reason=response.finish_reason,
-        schema=task.response_schema,
-    )
+def _under(bill: _Bill, selection: ModelSelection) -> Dispatch:
+    return replace(bill.dispatch, selection=selection, book=bill.book, book_tool=bill.book_tool)
+
+
+def _judging(analysis: TaskAnalysis) -> TaskAnalysis:
+    """A judge's question as a task: what is expected of its answer, and how hard it may think."""
+    return replace(analysis, complexity=2, estimated_output_tokens=_JUDGEMENT_TOKENS)
 
 
 def _only(model_id: str, dispatch: Dispatch) -> ModelSelection:

@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from routing.errors import RegistryError
-from routing.types import CATEGORIES, Category, CheckName, Complexity, CostPreference, Effort, Tier
+from routing.types import CATEGORIES, Category, Complexity, CostPreference, Effort, MachineCheck, Tier
 
 SCHEMA_FILE = Path(__file__).with_name("registry.schema.json")
 _SHOWN_PROBLEMS = 5
@@ -186,7 +186,14 @@ class CategoryFacts(_Row):
         description="The weakest tier that is good enough at complexity 1 to 5"
     )
     tools: tuple[str, ...] = Field(default=(), description="Tools that a model is granted in this category")
-    verify: tuple[CheckName, ...] = Field(default=(), description="Checks of its answers that need no model")
+    verify: tuple[MachineCheck, ...] = Field(default=(), description="Checks of its answers that need no model")
+    repair: StrictBool = Field(default=True, description="An answer that fails a check goes back to its model once")
+    escalations: Annotated[int, Field(strict=True, ge=0, le=3)] = Field(
+        default=2, description="How many stronger models may be asked, one after the other, where answers fail"
+    )
+    samples: Annotated[int, Field(strict=True, ge=3, le=7)] = Field(
+        default=3, description="How many answers are compared where a caller wants them to agree"
+    )
 
 
 EffortRow = tuple[Effort, Effort, Effort, Effort, Effort]

@@ -16,8 +16,9 @@ from routing.catalog import Catalog, CatalogSource
 from routing.dispatch.engine import Dispatch, DispatchEngine
 from routing.embeddings import embeddings_of, texts_in, wanted_of
 from routing.errors import DeadlineExceeded, InvalidTask, NoEligibleModel
-from routing.escalation import Checked, Escalation, RunTests, no_tests
+from routing.escalation import Checked, Escalation, no_tests
 from routing.forecasts import Forecasts
+from routing.inspection import RunTests
 from routing.recorder import OpenRoute, Recorder
 from routing.registry import Model
 from routing.selector import Selector
@@ -35,6 +36,7 @@ from routing.types import (
     Task,
     TaskAnalysis,
 )
+from routing.verification.modes import check_request
 
 MAX_PROMPT_CHARS = 2_000_000
 """Longest prompt, system prompt or message that is accepted: about half a million tokens."""
@@ -152,7 +154,8 @@ class Router:
     async def _answered(self, task: Task, route: OpenRoute, request: ModelRequest, dispatch: Dispatch) -> None:
         """Have the request answered and its answer checked, and note all of it on the route."""
         answering = Escalation(dispatcher=self.dispatcher, run_tests=self.run_tests)
-        checked = await answering.answer(task, request, dispatch, functools.partial(self._stronger, task, dispatch))
+        stronger, judge = (functools.partial(choose, task, dispatch) for choose in (self._stronger, self._judge))
+        checked = await answering.answer(task, request, dispatch, stronger, judge)
         route.conversation, route.verification = checked.conversation, checked.steps
         answer = checked.conversation.answer
         if vectors := answer.response.vectors:
@@ -161,6 +164,9 @@ class Router:
 
     def _stronger(self, task: Task, dispatch: Dispatch, model_id: str) -> ModelSelection | None:
         return self.selector.stronger(task, dispatch.analysis, dispatch.catalog, than=model_id)
+
+    def _judge(self, task: Task, dispatch: Dispatch, model_id: str) -> ModelSelection | None:
+        return self.selector.judge(task, dispatch.analysis, dispatch.catalog, of=model_id)
 
     async def decide(self, task: Task) -> Decision:
         """Analyse a task and choose a model, without calling any. Raises as `route` does, up to the choice."""
@@ -262,11 +268,13 @@ def validate(task: Task) -> None:
     """Refuse what no model should be asked.
 
     Raises:
-        InvalidTask: the prompt is empty, or a text is over `MAX_PROMPT_CHARS`, or the history ends with the user.
+        InvalidTask: the prompt is empty, or a text is over `MAX_PROMPT_CHARS`, or the history ends with the user, or the task
+            asks to be verified by what it does not bring.
 
     """
     if not task.prompt.strip():
         raise InvalidTask("prompt is empty. Say what is to be done.")
+    check_request(task)
     if not all(text.strip() for text in task.texts):
         raise InvalidTask("one of texts is empty; nothing can be said of its meaning. Leave it out.")
     texts = {"prompt": task.prompt, "system": task.system or ""}
@@ -295,7 +303,7 @@ async def _unheard(_: Progress) -> None:
 
 def _notices_on(answer: Answer, selection: ModelSelection, purse: Purse | None, checked: Checked) -> list[str]:
     notices = list(purse.notices) if purse else []
-    if purse and selection.primary_model in purse.passed_over:
+    if purse and selection.primary_model in purse.passed_over - {answer.model_id}:
         notices.append(f"{selection.primary_model} does not fit the budget; {answer.model_id} answered instead.")
     elif answer.model_id != selection.primary_model and not checked.escalated:
         notices.append(f"{selection.primary_model} failed; {answer.model_id} answered instead.")

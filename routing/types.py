@@ -118,8 +118,12 @@ class Constraints:
     deadline_seconds: float | None = None
 
 
-VerifyMode = Literal["auto", "none"]
-"""``auto``: by the checks that the registry gives the category; a failed one is mended, or a stronger model is asked."""
+VerifyMode = Literal["auto", "none", "schema", "code", "self", "custom"]
+"""``auto``: by the checks that the registry gives the category; what fails one is mended, or a stronger model is asked.
+
+``schema`` and ``code``: by these alone. ``self``: as ``auto``, and where no check applies, whether samples of the cheap model
+agree. ``custom``: as ``auto``, and then by the caller's criteria, as another model judges.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +146,9 @@ class Task:
     texts: tuple[str, ...] = ()
     response_schema: Mapping[str, object] | None = None
     verify: VerifyMode = "auto"
+    tests: str = ""
+    criteria: str = ""
+    samples: int | None = None
     beyond_budgets: bool = False
     parent_id: str | None = None
     caller: str = LOCAL_CALLER
@@ -382,7 +389,15 @@ class Conversation:
     images: tuple[Image, ...] = ()
 
 
-CheckName = Literal["complete", "answered", "schema", "code", "tests", "arithmetic", "quotations", "language", "length"]
+MachineCheck = Literal[
+    "complete", "answered", "schema", "code", "tests", "arithmetic", "units", "quotations", "language", "length"
+]
+CheckName = Literal[MachineCheck, "agreement", "judged"]
+Verdict = Literal["failed", "verified", "agreed", "judged", "unchecked"]
+
+SAYS_NOTHING_OF_QUALITY: frozenset[CheckName] = frozenset({"complete", "answered"})
+OPINIONS: frozenset[CheckName] = frozenset({"agreement", "judged"})
+"""What models think of an answer. It may be wrong, so it is never called verified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,19 +413,33 @@ class Finding:
 class VerificationStep:
     """An answer that was checked on the way to the one that was returned, and what its calls cost.
 
-    ``cost_microusd`` is ``None`` where a price is unknown. ``returned`` is true of the answer that the caller got.
+    ``cost_microusd`` is ``None`` where a price is unknown; ``checks_microusd`` is the part of it that samples and judges cost.
+    ``returned`` is true of the answer that the caller got.
     """
 
     kind: Literal["answer", "repair", "escalation"]
     model_id: str
     findings: tuple[Finding, ...]
     cost_microusd: int | None
+    checks_microusd: int | None = 0
     returned: bool = False
 
     @property
     def failed(self) -> tuple[Finding, ...]:
         """The checks that it did not pass."""
         return tuple(finding for finding in self.findings if not finding.passed)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the checks amount to: ``verified`` only where a machine checked its content or form, and all of it held."""
+        names = {finding.check for finding in self.findings}
+        if self.failed:
+            return "failed"
+        if "judged" in names:
+            return "judged"
+        if "agreement" in names:
+            return "agreed"
+        return "verified" if names - SAYS_NOTHING_OF_QUALITY else "unchecked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

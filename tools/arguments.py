@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from routing.pricing import microusd
 from routing.router import MAX_PROMPT_CHARS
@@ -31,7 +31,12 @@ MinQuality = Annotated[
     float | None, Field(description="Least quality index (0-100)", ge=0, le=100, allow_inf_nan=False)
 ]
 Deadline = Annotated[float, Field(description="Then get_answer has the answer", gt=0, le=3600)]
-Verify = Annotated[VerifyMode, Field(description="auto: check by machine; mend or escalate what fails")]
+Verify = Annotated[VerifyMode, Field(description="Mends or escalates what fails")]
+Tests = Annotated[str | None, Field(description="Python, for code")]
+Criteria = Annotated[str | None, Field(description="For custom")]
+BatchVerify = Annotated[Annotated[VerifyMode, WithJsonSchema({"type": "string"})] | None, Field(description="Likewise")]
+"""The modes of route_and_answer, which a second list would make every host pay for twice."""
+
 Detach = Annotated[bool, Field(description="Go on if the connection is lost")]
 DEADLINE_SECONDS = 50.0
 """Hosts give up at 60."""

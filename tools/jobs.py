@@ -108,6 +108,7 @@ async def route_batch(
     items: Annotated[list[BatchTerm] | None, Field(description="What fills it in")] = None,
     force_model: Annotated[str | None, Field(description="For all")] = None,
     max_cost_usd: Annotated[float | None, Field(description="Of each", ge=0, allow_inf_nan=False)] = None,
+    verify: given.BatchVerify = None,
     batch_id: Annotated[str | None, Field(description="Resume, or wait for, this one")] = None,
     start_index: Annotated[int, Field(description="next_start_index", ge=0)] = 0,
 ) -> Annotated[CallToolResult, BatchResult]:
@@ -122,6 +123,7 @@ async def route_batch(
                 self_hosted_only=constraints.self_hosted_only,
                 force_model=constraints.force_model,
                 max_cost_microusd=constraints.max_cost_microusd,
+                verify=verify or "auto",
             )
             batch_id = await services.batches.open(caller_of(ctx), plan)
         state = await services.batches.run(

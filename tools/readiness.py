@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from routing import doctor
 from routing.errors import ToolFailed
 from routing.types import LOCAL_CALLER, Finding
@@ -23,16 +25,21 @@ async def can_run_code(services: Services) -> bool:
 
 
 async def run_tests(sandbox: Sandbox, program: str) -> Finding | None:
-    """Run a program that raises where a test fails; ``None`` where there is no sandbox to run it in."""
+    """Run a program that raises where a test fails; ``None`` where there is no sandbox to run it in.
+
+    What leaves before its end has passed nothing: the last line says a word that the program cannot know.
+    """
     if not (await sandbox.available()).usable:
         return None
+    word = secrets.token_hex(8)
     try:
-        outcome = await sandbox.run(program, caller=LOCAL_CALLER, timeout_seconds=_TEST_SECONDS)
+        outcome = await sandbox.run(f"{program}\n{word!r}\n", caller=LOCAL_CALLER, timeout_seconds=_TEST_SECONDS)
     except ToolFailed:
         return None  # too much code is running: nothing was found out
-    if outcome.exit_reason == "finished":
+    if outcome.exit_reason == "finished" and outcome.value == repr(word):
         return Finding(check="tests", passed=True, detail="the stated tests pass")
-    last = outcome.stderr.strip().splitlines()[-3:] or [f"it ended by {outcome.exit_reason}"]
+    ended = "it exited before its tests" if outcome.exit_reason == "finished" else f"it ended by {outcome.exit_reason}"
+    last = outcome.stderr.strip().splitlines()[-3:] or [ended]
     return Finding(check="tests", passed=False, detail=f"the stated tests fail: {' / '.join(last)}")
 
 

@@ -24,6 +24,7 @@ from routing.types import (
     Role,
     RouteRecord,
     TaskAnalysis,
+    Verdict,
     VerificationStep,
 )
 from tools.base import Result
@@ -152,6 +153,8 @@ class StepResult(Result):
     checked: list[str]
     failed: list[str] = Field(description="What was found wrong")
     cost_usd: float | None
+    check_cost_usd: float | None = Field(description="Of it, for samples and judges")
+    verdict: Verdict = Field(description="verified: by machine")
     returned: bool
 
     @classmethod
@@ -163,6 +166,8 @@ class StepResult(Result):
             checked=[finding.check for finding in step.findings],
             failed=[finding.detail for finding in step.failed],
             cost_usd=usd(step.cost_microusd),
+            check_cost_usd=usd(step.checks_microusd),
+            verdict=step.verdict,
             returned=step.returned,
         )
 

@@ -76,9 +76,9 @@ async def route_and_answer(
     deadline_seconds: given.Deadline = given.DEADLINE_SECONDS,
     detach: given.Detach = False,
     verify: given.Verify = "auto",
-    response_schema: Annotated[
-        dict[str, Any] | None, Field(description="JSON schema that the answer must follow")
-    ] = None,
+    tests: given.Tests = None,
+    criteria: given.Criteria = None,
+    response_schema: Annotated[dict[str, Any] | None, Field(description="JSON schema of the answer")] = None,
 ) -> Annotated[CallToolResult, RouteResult] | InputRequiredResult:
     """Delegate a self-contained task to the cheapest model that is good enough, and get its answer with what it cost and
     saved. Use it for work that does not need you: summaries, drafts, translations, extraction, classification, code to a
@@ -109,6 +109,8 @@ async def route_and_answer(
         ),
         response_schema=response_schema,
         verify=verify,
+        tests=tests or "",
+        criteria=criteria or "",
     )
     counter = services.router.assembler.counter
     with errors_for_the_model():

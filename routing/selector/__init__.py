@@ -112,6 +112,21 @@ class Selector:
         weak = catalog.models[than]
         if task.constraints.force_model:
             return None
+        return self._cheapest(
+            task, analysis, catalog, weak.tier - 1, f"stronger than {weak.display_name}", not_like=weak
+        )
+
+    def judge(self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, of: str) -> ModelSelection | None:
+        """The cheapest eligible model of at least its tier that is another one; ``None`` where there is none."""
+        author = catalog.models[of]
+        return self._cheapest(
+            task, analysis, catalog, author.tier, f"another one and as good as {author.display_name}", not_like=author
+        )
+
+    def _cheapest(
+        self, task: Task, analysis: TaskAnalysis, catalog: Catalog, tier: int, what: str, *, not_like: Model
+    ) -> ModelSelection | None:
+        """The cheapest eligible model of at least a tier, with fallbacks; ``not_like`` is none, at other providers neither."""
         needs = Requirements(
             task=task,
             analysis=analysis,
@@ -120,16 +135,14 @@ class Selector:
             sensitive=self.sensitive,
         )
         reasons = {
-            model_id: f"not stronger than {than}"
-            if model_id == than or catalog.models[model_id].tier >= weak.tier
-            else why
-            for model_id, why in _reasons(needs).items()
+            model_id: f"not {what}" if model.tier > tier or _bare_name(model) == _bare_name(not_like) else why
+            for (model_id, why), model in zip(_reasons(needs).items(), catalog.models.values(), strict=True)
         }
         eligible = [catalog.models[model_id] for model_id, why in reasons.items() if why is None]
         if not eligible:
             return None
-        ranked = _ranked(eligible, replace(needs, task=_balanced(task)), weak.tier - 1)
-        reasoning = f"{ranked[0].display_name} is the cheapest that is stronger than {weak.display_name}"
+        ranked = _ranked(eligible, replace(needs, task=_balanced(task)), tier)
+        reasoning = f"{ranked[0].display_name} is the cheapest that is {what}"
         return _selection(_Choice(ranked=ranked, reasoning=reasoning), needs, reasons)
 
     def may_see(self, model: Model, analysis: TaskAnalysis, catalog: Catalog) -> bool:
@@ -293,6 +306,11 @@ def _spread_over_providers(primary: Model, rest: Sequence[Model]) -> list[Model]
         (others if model.provider in seen else first).append(model)
         seen.add(model.provider)
     return [*first, *others]
+
+
+def _bare_name(model: Model) -> str:
+    """What providers call a model, those included that put its maker before it."""
+    return model.api_model_id.rpartition("/")[2]
 
 
 def _balanced(task: Task) -> Task:

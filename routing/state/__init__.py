@@ -48,6 +48,7 @@ from routing.types import (
     SelectionPolicy,
     ToolUse,
     Usage,
+    VerifyMode,
 )
 
 if TYPE_CHECKING:
@@ -899,7 +900,7 @@ class KeptAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPlan:
-    """Many tasks that differ in their prompts alone. ``max_cost_microusd`` is for each of them."""
+    """Many tasks that differ in their prompts alone. ``max_cost_microusd`` is for each of them, as are the checks."""
 
     prompts: tuple[str, ...]
     system: str | None = None
@@ -908,6 +909,10 @@ class BatchPlan:
     force_model: str | None = None
     max_tokens: int | None = None
     max_cost_microusd: int | None = None
+    verify: VerifyMode = "auto"
+    tests: str = ""
+    criteria: str = ""
+    samples: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from routing.types import Finding
 from routing.verification import Verification, verify
-from routing.verification.code import program_of
+from routing.verification.code import given_tests, program_of
 from routing.verification.work import Work
 
 SCHEMA = {
@@ -276,7 +276,56 @@ def test_the_tests_that_a_task_states_become_a_program(asked: str, test: str) ->
 def test_without_tests_or_without_code_there_is_nothing_to_run() -> None:
     assert program_of(Work(asked="Write double.", answer=ANSWER)) is None
     assert program_of(Work(asked="assert double(2) == 4", answer="It doubles.")) is None
-    assert program_of(Work(asked="Write double.", answer=ANSWER), "assert double(1) == 2") is not None
+    assert program_of(Work(asked="Write double.", answer=ANSWER, tests="assert double(1) == 2")) is not None
+
+
+def run(program: str | None) -> None:
+    assert program is not None
+    exec(program, {"__name__": "__main__"})  # noqa: S102 - our own words
+
+
+def test_an_answers_code_is_imported_not_started() -> None:
+    started = (
+        "```python\nfrom __future__ import annotations\nx = 1\nif __name__ == '__main__':\n    raise SystemExit\n```"
+    )
+    later = "And:\n```python\nfrom __future__ import annotations\ny = 2\n```"
+
+    run(program_of(Work(asked="Write x.", answer=f"{started}\n{later}", tests="assert x + y == 3")))
+
+
+def test_where_code_is_wanted_it_is_found_without_its_fence_or_its_language() -> None:
+    plain, unnamed = "def f(x):\n    return x", "Here:\n```\ndef f(x):\n    return x\n```"
+
+    for answer in (plain, unnamed):
+        work = Work(asked="Write f.", answer=answer, tests="assert f(1) == 1", wants_code=True)
+        assert verify(work).is_verified
+        run(program_of(work))
+    assert program_of(Work(asked="Write f.", answer=plain, tests="assert f(1) == 1")) is None
+
+
+def test_where_code_is_wanted_an_answer_without_any_fails() -> None:
+    verification = checked("I would write a loop that goes over the list.", wants_code=True)
+
+    assert passed(verification, "code") is False
+    assert "cannot be parsed" in verification.request
+
+
+@pytest.mark.parametrize(
+    ("tests", "program"),
+    [
+        ("assert f(2) == 4", "assert f(2) == 4"),
+        ("f(2) == 4\nf(3) == 6", "assert f(2) == 4\nassert f(3) == 6"),
+        ("f(2) -> 4\n- `f(3)` returns 6.", "assert f(2) == (4)\nassert f(3) == (6)"),
+        ("if f(2) != 4:\n    raise ValueError", "if f(2) != 4:\n    raise ValueError"),
+        ("f(2) -> 4\nand so on", None),
+        ("it should work", None),
+        ("x = 1", None),
+    ],
+)
+def test_a_callers_tests_are_assertions_or_cases_and_none_of_them_is_passed_over(
+    tests: str, program: str | None
+) -> None:
+    assert given_tests(tests) == program
 
 
 # Hostile
