@@ -470,6 +470,23 @@ CREATE TABLE summed (up_to INTEGER NOT NULL) STRICT;
 INSERT INTO summed SELECT coalesce(max(id), 0) FROM routes;
 """
 
+_OPINIONS = f"""
+-- That samples agree, or what a judge thinks, is an opinion: it was checked by no machine, and nothing is learned from it.
+DROP VIEW check_figures;
+CREATE VIEW check_figures AS
+SELECT route_id, caller, span, start, model_id, category, complexity, 1 AS checked, failed, NOT failed AND tested AS tested
+FROM (
+  SELECT route_id, caller, span, {_START}, step.value ->> '$.model_id' AS model_id, coalesce(category, '') AS category,
+    coalesce(complexity, 0) AS complexity,
+    EXISTS (SELECT 1 FROM json_each(step.value, '$.findings')
+      WHERE NOT value ->> '$.passed' AND value ->> '$.check' NOT IN ('agreement', 'judged')) AS failed,
+    EXISTS (SELECT 1 FROM json_each(step.value, '$.findings') WHERE value ->> '$.check' = 'tests') AS tested,
+    EXISTS (SELECT 1 FROM json_each(step.value, '$.findings')
+      WHERE value ->> '$.check' NOT IN ('complete', 'answered', 'agreement', 'judged')) AS told
+  FROM routes, json_each(routes.verification) AS step, {_SPANS}
+) WHERE told OR failed;
+"""  # noqa: S608
+
 LAST_SUMMED = "UPDATE summed SET up_to = (SELECT coalesce(max(id), 0) FROM routes)"
 """To be said once the sums are complete, and where routes were removed: the next one may get an id that was theirs."""
 
@@ -493,4 +510,5 @@ MIGRATIONS: tuple[str, ...] = (
     _CHECKS,
     _TREES,
     _SUMMED_TOGETHER,
+    _OPINIONS,
 )

@@ -469,6 +469,18 @@ async def test_a_failed_check_counts_as_a_bad_score_passed_tests_as_a_good_one_a
     assert (figures.checked, figures.failed_checks) == (5, 0.4)
 
 
+async def test_what_models_think_of_an_answer_is_no_check_and_nothing_is_learned_from_it(store: SqliteStore) -> None:
+    opinions: tuple[tuple[CheckName, bool], ...] = (("agreement", True), ("agreement", False), ("judged", False))
+    await record(store, *(route(verification=(checked(("complete", True), one),)) for one in opinions))
+    await record(store, route(verification=(checked(("tests", True), ("judged", False)),)))
+
+    [row] = (await usage_of(store)).checks
+    [known] = (await experience_of(store)).scored
+
+    assert (row.checked, row.failed, row.tested) == (1, 0, 1)
+    assert known.good == known.weight > 0
+
+
 async def test_a_score_without_an_analysis_says_nothing_of_a_kind_of_task(store: SqliteStore) -> None:
     await record(store, route("rte_1", analysis=None))
     await store.feedback.record(MINE, "rte_1", 1)
