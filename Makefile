@@ -46,6 +46,7 @@ bench: .venv/ready-dev
 	$(BIN)/python bench/sandbox.py
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/routing.py
+	$(BIN)/python bench/cascade.py
 
 wheel: .venv/ready-dev
 	$(BIN)/python -m hatchling build --target wheel
