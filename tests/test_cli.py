@@ -65,6 +65,33 @@ def test_ask_prints_the_answer_on_stdout_and_the_bill_on_stderr(terminal: Termin
     assert "20 + 5 tokens" in result.stderr
 
 
+def test_ask_verifies_code_by_the_tests_of_a_file_and_says_what_was_found(terminal: Terminal, tmp_path: Path) -> None:
+    tests = tmp_path / "tests.py"
+    tests.write_text("assert f(2) == 4", encoding="utf-8")
+
+    result = terminal.run("ask", "Write f.", "--model", "openai/gpt-4.1", "--verify", "code", "--tests", str(tests))
+    nothing = terminal.run("ask", "Write f.", "--tests", str(tmp_path / "none.py"))
+
+    assert result.returncode == 0, result.stderr
+    assert "answer · openai/gpt-4.1 · failed: its code cannot be parsed" in result.stderr
+    assert nothing.returncode != 0
+    assert "cannot be read" in nothing.stderr
+
+
+def test_ask_takes_a_schema_and_a_number_of_samples(terminal: Terminal, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object"}', encoding="utf-8")
+
+    formed = terminal.json("ask", "Hi.", "--model", "openai/gpt-4.1", "--schema", str(schema))
+    alike = terminal.json("ask", "Hi.", "--model", "openai/gpt-4.1", "--verify", "self", "--samples", "7")
+    schema.write_text("[]", encoding="utf-8")
+    broken = terminal.run("ask", "Hi.", "--schema", str(schema))
+
+    assert [step["checked"][-1] for step in formed["verification"]] == ["schema", "schema"]
+    assert len(alike["attempts"]) == 5  # two thirds of seven agree
+    assert "no JSON schema" in broken.stderr
+
+
 def test_ask_json_is_the_result_of_route_and_answer(terminal: Terminal) -> None:
     data = terminal.json("ask", "What is the capital of France?", "--model", "openai/gpt-4.1")
 
