@@ -225,6 +225,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             wallet=wallet,
             forecasts=forecasts_of(settings, store.feedback, guard),
             run_tests=functools.partial(run_tests, sandbox),
+            may_test=lambda: sandbox.may_hold,
             shadows=shadows,
         )
         jobs = JobRunner(router, store.jobs)

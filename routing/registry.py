@@ -191,6 +191,10 @@ class CategoryFacts(_Row):
     escalations: Annotated[int, Field(strict=True, ge=0, le=3)] = Field(
         default=2, description="How many stronger models may be asked, one after the other, where answers fail"
     )
+    cheapest_first: StrictBool = Field(
+        default=False,
+        description="Where a caller's tests will decide, the cheapest model begins at cost preference balanced",
+    )
     samples: Annotated[int, Field(strict=True, ge=3, le=7)] = Field(
         default=3, description="How many answers are compared where a caller wants them to agree"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -55,6 +56,11 @@ _NO_EMBEDDING_MODEL = (
 )
 
 
+def _never() -> bool:
+    """Nothing can run tests."""
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What would be done with a task, without doing it."""
@@ -78,6 +84,7 @@ class Router:
     wallet: Wallet = field(default_factory=Wallet)
     forecasts: Forecasts | None = None
     run_tests: RunTests = no_tests
+    may_test: Callable[[], bool] = _never
     second_opinion: SecondOpinion = field(default_factory=lambda: SecondOpinion(threshold=0))
     shadows: Shadows | None = None
 
@@ -241,7 +248,8 @@ class Router:
         """The choice, and the task with the texts that its prompt lists where vectors of them are what is asked for."""
 
         def select(task: Task) -> ModelSelection:
-            return self.selector.select(task, analysis, catalog, low_budget=low, outlook=outlook)
+            wish = self._begun_by(task, analysis, catalog)
+            return self.selector.select(wish, analysis, catalog, low_budget=low, outlook=outlook)
 
         if analysis.category != "embedding" or task.texts or _wants_chat(task, catalog):
             return task, select(task)
@@ -254,6 +262,13 @@ class Router:
             advice = _NO_EMBEDDING_MODEL
         selection = select(task)
         return task, replace(selection, notices=(*selection.notices, advice))
+
+    def _begun_by(self, task: Task, analysis: TaskAnalysis, catalog: Catalog) -> Task:
+        """The task as it is chosen for: the cheapest model may begin where the caller's tests will decide, and can be run."""
+        facts, wish = catalog.registry.categories[analysis.category], task.constraints
+        if not (task.tests and facts.cheapest_first and wish.cost_preference == "balanced" and self.may_test()):
+            return task
+        return replace(task, constraints=replace(wish, cost_preference="cheapest"))
 
     async def _resumed(self, task: Task, route: OpenRoute) -> Task:
         """The task with its session's history, unless the caller brought one. A new session begins with its first answer."""

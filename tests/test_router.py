@@ -47,7 +47,7 @@ from routing.types import (
     Target,
     Task,
 )
-from tests.builders import catalog, model
+from tests.builders import CATEGORY, CATEGORY_NAMES, catalog, model
 from tests.fakes import FakeProvider, Heard, reply
 
 pytestmark = pytest.mark.anyio
@@ -453,3 +453,32 @@ async def test_an_empty_text_is_refused(tmp_path: Path) -> None:
     async with house(tmp_path, models=(CHEAP, VECTORS)) as it:
         with pytest.raises(InvalidTask, match="one of texts is empty"):
             await it.ask("rank", texts=("a", " "))
+
+
+# Tests that decide
+
+
+@pytest.mark.parametrize(
+    ("may_test", "tests", "wish", "model_used"),
+    [
+        (True, "assert f(1)", "balanced", "acme/cheap"),
+        (True, "", "balanced", "acme/dear"),
+        (True, "assert f(1)", "best_quality", "acme/dear"),
+        (False, "assert f(1)", "balanced", "acme/dear"),
+    ],
+)
+async def test_the_cheapest_model_begins_where_the_callers_tests_will_decide(
+    tmp_path: Path, may_test: Any, tests: str, wish: Any, model_used: str
+) -> None:
+    rows = catalog(
+        DEAR,
+        CHEAP,
+        matrix={"cost_optimized": "acme/cheap"},
+        categories={key: {**CATEGORY, "cheapest_first": True} for key in CATEGORY_NAMES},
+    )
+    async with house(tmp_path, FakeProvider({"acme/cheap": reply("x = 1"), "acme/dear": reply("x = 1")})) as it:
+        router = replace(it.router, catalog=cast("CatalogSource", FixedCatalog(rows)), may_test=lambda: bool(may_test))
+        task = Task(prompt="Write f.", tests=tests, constraints=Constraints(cost_preference=wish))
+        record = await router.route(task, it.heard)
+
+    assert record.model_used == model_used

@@ -240,3 +240,43 @@ def test_a_dearer_preference_never_takes_a_weaker_tier(models: list[Model], fact
         assert tier("best_quality") <= tier("cheapest") or facts.complexity < 4
     except NoEligibleModel:
         assert not eligible(models, Constraints(), facts)
+
+
+# Who is asked after the first answer
+
+
+TWIN = model("zeta/light", api_model_id="other/light", provider="zeta", tier=3, prices={"input": 0.01, "output": 0.02})
+
+
+def judge_of(author: str, *models: Model, **constraints: Any) -> str | None:
+    choice = Selector().judge(task(**constraints), analysis(), catalog(*models), of=author)
+    return choice.primary_model if choice else None
+
+
+def test_the_judge_is_the_cheapest_other_model_that_is_at_least_as_good() -> None:
+    assert judge_of("other/light", *ALL) == "other/workhorse"
+    assert judge_of("other/workhorse", *ALL) == "acme/strong"
+    assert judge_of("acme/strong", *ALL) == "acme/frontier"
+    assert judge_of("acme/frontier", *ALL) is None
+
+
+def test_the_same_model_at_another_provider_is_no_judge_and_no_stronger_one() -> None:
+    assert judge_of("other/light", *ALL, TWIN) == "other/workhorse"
+    stronger = Selector().stronger(task(), analysis(), catalog(*ALL, TWIN), than="other/light")
+    assert stronger is not None
+    assert "zeta/light" not in stronger.candidates
+
+
+def test_a_judge_meets_the_callers_constraints_and_may_stand_beside_a_forced_model() -> None:
+    assert judge_of("other/light", *ALL, denied_providers=frozenset({"other"})) == "acme/strong"
+    assert judge_of("other/light", *ALL, force_model="other/light") == "other/workhorse"
+
+
+@given(st.sampled_from([row.model_id for row in ALL]), st.sets(st.sampled_from(["acme", "other"]), max_size=1))
+def test_a_judge_is_never_the_author_and_never_weaker(author: str, denied: set[str]) -> None:
+    judge = judge_of(author, *ALL, denied_providers=frozenset(denied))
+
+    if judge is not None:
+        tiers = {row.model_id: row.tier for row in ALL}
+        assert judge != author
+        assert tiers[judge] <= tiers[author]
