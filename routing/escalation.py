@@ -10,12 +10,14 @@ most is returned; a step that fails, or does not fit what is left of money or ti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import anyio
 
+from routing.budgets import Purse
 from routing.dispatch.engine import Dispatch, DispatchEngine
 from routing.errors import RoutingError
 from routing.inspection import SHARE_OF_TIME_LEFT, Inspector, RunTests
@@ -186,7 +188,8 @@ class Escalation:
             again=_only(conversation.answer.model_id, course.dispatch),
             judge=course.judge,
         )
-        inspected = await inspector.inspect(conversation, sampling=kind == "answer")
+        with _kept_quiet(course.dispatch.purse):
+            inspected = await inspector.inspect(conversation, sampling=kind == "answer")
         step = VerificationStep(
             kind=kind,
             model_id=conversation.answer.model_id,
@@ -201,6 +204,15 @@ class Escalation:
             step=step,
             notices=inspected.notices,
         )
+
+
+@contextmanager
+def _kept_quiet(purse: Purse | None) -> Generator[None]:
+    """What a purse says of samples and judges is not said of the answer."""
+    said = len(purse.notices) if purse else 0
+    yield
+    if purse:
+        del purse.notices[said:]
 
 
 def _ways(first: _Tried, course: _Course) -> Iterator[tuple[StepKind, ModelSelection]]:

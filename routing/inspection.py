@@ -8,15 +8,15 @@ task's budget and on its bill; where one is not possible, a notice says so and n
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.to_thread
 
 from routing.analyzer.reading import read
 from routing.errors import RoutingError
-from routing.types import CheckName, Conversation, Finding, ModelRequest, ModelSelection, Task
+from routing.types import CheckName, Conversation, Finding, Message, ModelRequest, ModelSelection, Task
 from routing.verification import Verification, verify
 from routing.verification.code import given_tests, program_of
 from routing.verification.work import Work
@@ -169,15 +169,21 @@ class _Look:
         it = self.inspector
         answer = self.conversation.answer
         selection = it.judge(answer.model_id)
-        if len(it.task.prompt) + len(answer.response.text) > MOST_CHARS:
+        told = it.task.prompt if len(it.request.messages) == 1 else _spoken(it.request.messages)
+        if len(told) + len(answer.response.text) > MOST_CHARS:
             self.notices.append(_TOO_LONG)
         elif selection is None:
             self.notices.append(_NO_JUDGE)
         else:
-            asked = question(it.task.prompt, answer.response.text, it.task.criteria, it.task.images)
-            said = (await it.ask(asked, replace(selection, fallback_models=()))).answer
+            asked = question(told, answer.response.text, it.task.criteria, it.task.images)
+            said = (await it.ask(asked, selection)).answer
             finding = verdict_of(said.response.text, said.model_id)
             self._found(finding) if finding else self.notices.append(_NO_VERDICT)
+
+
+def _spoken(messages: Sequence[Message]) -> str:
+    """A conversation as one text."""
+    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
 async def _side_by_side(times: int, ask: Callable[[], Awaitable[Conversation]]) -> list[Conversation]:

@@ -430,16 +430,21 @@ class VerificationStep:
         return tuple(finding for finding in self.findings if not finding.passed)
 
     @property
+    def telling(self) -> tuple[Finding, ...]:
+        """The findings that say more than that there is an answer."""
+        return tuple(finding for finding in self.findings if finding.check not in SAYS_NOTHING_OF_QUALITY)
+
+    @property
     def verdict(self) -> Verdict:
         """What the checks amount to: ``verified`` only where a machine checked its content or form, and all of it held."""
-        names = {finding.check for finding in self.findings}
+        names = {finding.check for finding in self.telling}
         if self.failed:
             return "failed"
         if "judged" in names:
             return "judged"
         if "agreement" in names:
             return "agreed"
-        return "verified" if names - SAYS_NOTHING_OF_QUALITY else "unchecked"
+        return "verified" if names else "unchecked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

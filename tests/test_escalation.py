@@ -20,7 +20,7 @@ from routing.errors import AllModelsFailed, ProviderUnavailable
 from routing.escalation import Checked, Escalation
 from routing.selector import Selector
 from routing.tokens import TokenCounter
-from routing.types import Attempt, Finding, ModelResponse, Task, ToolSpec
+from routing.types import Attempt, Finding, Message, ModelResponse, Task, ToolSpec
 from tests.builders import CATEGORY, CATEGORY_NAMES, analysis, catalog, model
 from tests.builders import request as request_of
 from tests.fakes import FakeProvider, Heard, Script, reply
@@ -426,6 +426,22 @@ async def test_what_the_judge_finds_wrong_is_mended_and_judged_again(tmp_path: P
     assert text_of(checked) == "Good morning!"
     assert [(step.kind, step.verdict) for step in checked.steps] == [("answer", "failed"), ("repair", "judged")]
     assert "It is rude." in it.provider.requests[2][1].messages[-1].content
+
+
+async def test_the_judge_is_shown_the_conversation_that_the_task_goes_on_from(tmp_path: Path) -> None:
+    it = bench(cheap=reply("Good morning!"), strong=FINE)
+    earlier = Message(role="user", content="I am Ada."), Message(role="assistant", content="Hello, Ada.")
+    it.changes = {"messages": (*earlier, Message(role="user", content=GREETING.prompt))}
+
+    await it.answer(tmp_path, GREETING)
+
+    assert "user: I am Ada." in it.provider.requests[1][1].messages[0].content
+
+
+async def test_a_judge_who_is_not_there_is_stood_in_for(tmp_path: Path) -> None:
+    checked = await bench(cheap=reply("Good morning!"), strong=DOWN, best=FINE).answer(tmp_path, GREETING)
+
+    assert checked.steps[0].findings[-1].detail == "acme/best judged that it meets the criteria"
 
 
 async def test_the_judge_is_not_asked_of_what_a_machine_found_wrong(tmp_path: Path) -> None:

@@ -254,7 +254,9 @@ def answered(record: RouteRecord, counter: TokenCounter, start: int = 0) -> Call
     rest = end if end < len(record.text) else None
     part = record.text[start:end]
     result = RouteResult.of(record).model_copy(update={"response": part, "next_start_index": rest})
-    bill = f"{result.model_used}, {spoken_usd(record.cost_microusd)}, session_id {result.session_id}"
+    bill = (
+        f"{result.model_used}, {spoken_usd(record.cost_microusd)}, session_id {result.session_id}{_verdict_on(record)}"
+    )
     notices = "".join(f"\nNote: {notice}" for notice in (*record.notices, *_where_the_rest_is(record, end)))
     pictures = [
         ImageContent(data=base64.b64encode(image.data).decode("ascii"), mime_type=image.media_type)
@@ -264,6 +266,14 @@ def answered(record: RouteRecord, counter: TokenCounter, start: int = 0) -> Call
         content=[TextContent(text=part), *(pictures if start == 0 else []), TextContent(text=f"[{bill}]{notices}")],
         structured_content=result.model_dump(mode="json"),
     )
+
+
+def _verdict_on(record: RouteRecord) -> str:
+    """What was found of the answer, where anything was; what failed is in the notices."""
+    for step in record.verification:
+        if step.returned and step.verdict not in ("failed", "unchecked"):
+            return f", {step.verdict}: {', '.join(finding.check for finding in step.telling)}"
+    return ""
 
 
 def _where_the_rest_is(record: RouteRecord, end: int) -> list[str]:

@@ -22,6 +22,7 @@ _EXAMPLE = re.compile(
 _FUTURE = re.compile(r"^from __future__ import .*$", re.MULTILINE)
 _LONGEST_TEST = 300
 _MOST_TESTS = 100
+_UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
 def parses(work: Work) -> Finding | None:
@@ -31,6 +32,8 @@ def parses(work: Work) -> Finding | None:
     if not problems:
         return None
     wrong = [problem for problem in problems if problem]
+    if work.wants_code and not wrong and not any(_does_something(code) for _, code in blocks):
+        return Finding(check="code", passed=False, detail="there is no Python code in it")
     detail = (
         f"its code cannot be parsed: {'; '.join(wrong[:3])}" if wrong else f"{len(problems)} code blocks can be parsed"
     )
@@ -57,8 +60,8 @@ def given_tests(text: str) -> str | None:
     They are Python with assertions (or whatever else raises), or cases, one a line: ``f(2) == 4``, ``f(2) -> 4``.
     """
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = _parsed(text)
+    except _UNREADABLE:
         return "\n".join(_cases(text)) or None
     tree.body = [_asserted(statement) for statement in tree.body]
     raising = (ast.Assert, ast.Raise, ast.Call)
@@ -101,16 +104,29 @@ def _test_in(line: str) -> str | None:
     return test if test.startswith("assert ") and _problem("python", test) is None else None
 
 
+def _does_something(code: str) -> bool:
+    """A bare word or number can be parsed as Python too, and is no program."""
+    try:
+        body = _parsed(code).body
+    except _UNREADABLE:
+        return False
+    return any(not isinstance(statement, ast.Expr) or isinstance(statement.value, ast.Call) for statement in body)
+
+
+def _parsed(code: str) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of is the author's business
+        return ast.parse(code)
+
+
 def _problem(language: str, code: str) -> str | None:
     try:
         if language == "json":
             json.loads(code)
         else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what it warns of is the author's business
-                ast.parse(code)
+            _parsed(code)
     except json.JSONDecodeError as problem:
         return f"JSON, line {problem.lineno}: {problem.msg}"
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
+    except _UNREADABLE as problem:
         return f"line {problem.lineno}: {problem.msg}" if isinstance(problem, SyntaxError) else str(problem)
     return None

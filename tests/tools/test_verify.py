@@ -39,8 +39,11 @@ async def refused(tool: str, **arguments: Any) -> str:
 async def test_code_that_passes_the_callers_tests_is_verified(era: Era, upstream: Upstream) -> None:
     upstream.text = CODE
 
-    data = await called(era, **DOUBLE, verify="code", tests="double(2) == 4")
+    async with Client(server.mcp, mode=era) as host:
+        result = await host.call_tool("route_and_answer", {**DOUBLE, "verify": "code", "tests": "double(2) == 4"})
+    data = data_of(result)
 
+    assert ", verified: code, tests]" in text_of(result)
     [step] = data["verification"]
     assert (step["verdict"], step["checked"]) == ("verified", ["complete", "answered", "code", "tests"])
     assert step["returned"]

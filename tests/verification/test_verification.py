@@ -304,10 +304,11 @@ def test_where_code_is_wanted_it_is_found_without_its_fence_or_its_language() ->
 
 
 def test_where_code_is_wanted_an_answer_without_any_fails() -> None:
-    verification = checked("I would write a loop that goes over the list.", wants_code=True)
+    essay, word = "I would write a loop that goes over the list.", "Paris"
 
-    assert passed(verification, "code") is False
-    assert "cannot be parsed" in verification.request
+    assert "cannot be parsed" in checked(essay, wants_code=True).request
+    assert "no Python code" in checked(word, wants_code=True).request
+    assert passed(checked(word), "code") is None
 
 
 @pytest.mark.parametrize(
@@ -318,6 +319,7 @@ def test_where_code_is_wanted_an_answer_without_any_fails() -> None:
         ("f(2) -> 4\n- `f(3)` returns 6.", "assert f(2) == (4)\nassert f(3) == (6)"),
         ("if f(2) != 4:\n    raise ValueError", "if f(2) != 4:\n    raise ValueError"),
         ("f(2) -> 4\nand so on", None),
+        ("f('\\d') == 1", "assert f('\\\\d') == 1"),
         ("it should work", None),
         ("x = 1", None),
     ],
