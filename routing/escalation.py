@@ -10,14 +10,12 @@ most is returned; a step that fails, or does not fit what is left of money or ti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import anyio
 
-from routing.budgets import Purse
 from routing.dispatch.engine import Dispatch, DispatchEngine
 from routing.errors import RoutingError
 from routing.inspection import SHARE_OF_TIME_LEFT, Inspector, RunTests
@@ -188,8 +186,10 @@ class Escalation:
             again=_only(conversation.answer.model_id, course.dispatch),
             judge=course.judge,
         )
-        with _kept_quiet(course.dispatch.purse):
-            inspected = await inspector.inspect(conversation, sampling=kind == "answer")
+        said = tuple(course.dispatch.purse.notices) if course.dispatch.purse else ()
+        inspected = await inspector.inspect(conversation, sampling=kind == "answer")
+        if course.dispatch.purse and checking.costs:
+            course.dispatch.purse.notices[:] = said  # what it says of samples and judges is not said of the answer
         step = VerificationStep(
             kind=kind,
             model_id=conversation.answer.model_id,
@@ -204,15 +204,6 @@ class Escalation:
             step=step,
             notices=inspected.notices,
         )
-
-
-@contextmanager
-def _kept_quiet(purse: Purse | None) -> Generator[None]:
-    """What a purse says of samples and judges is not said of the answer."""
-    said = len(purse.notices) if purse else 0
-    yield
-    if purse:
-        del purse.notices[said:]
 
 
 def _ways(first: _Tried, course: _Course) -> Iterator[tuple[StepKind, ModelSelection]]:

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from decimal import Decimal
+from fractions import Fraction
 
 _MOST_CHARS = 4_000
 _LONGEST_RESULT = 80
@@ -27,7 +27,7 @@ _STATED = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_NUMBER = re.compile(r"[-+]?[$\u20ac\u00a3]?\s?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?[$\u20ac\u00a3]?\s?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d{1,3})?")
 _YES_OR_NO = {
     **dict.fromkeys(("yes", "true", "correct", "si", "s\u00ed", "oui", "ja", "sim"), "yes"),
     **dict.fromkeys(("no", "false", "incorrect", "non", "nein", "n\u00e3o"), "no"),
@@ -83,8 +83,7 @@ def _short(text: str) -> str | None:
 
 
 def _plain(number: str) -> str:
-    value = Decimal(re.sub(r"[^\d.eE+-]", "", number))
-    return format(value.normalize(), "f") if abs(value.adjusted()) < _LONGEST_RESULT else str(value.normalize())
+    return str(Fraction(re.sub(r"[^\d.eE+-]", "", number)))
 
 
 def _json(text: str) -> str | None:

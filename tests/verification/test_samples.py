@@ -14,6 +14,7 @@ from routing.verification.agreement import most_common, quorum, result_of
     [
         ("42", "The answer is 42."),
         ("1,000.50", "= $1000.5"),
+        ("6.02e23", "602000000000000000000000"),
         ("Step 1: add.\nTherefore, x = 7", r"\boxed{7}"),
         ("Billing", "**Label:** billing."),
         ("yes", "Yes, because the sum is even and so on, for a whole long sentence that goes on beyond what is short."),
@@ -28,7 +29,15 @@ def test_answers_that_say_the_same_come_down_to_the_same(one: str, other: str) -
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("42", "43"), ("yes", "no"), ("billing", "technical"), ("1.5", "15"), ('{"a": 1}', '{"a": 2}')]
+    ("one", "other"),
+    [
+        ("42", "43"),
+        ("yes", "no"),
+        ("billing", "technical"),
+        ("1.5", "15"),
+        ("1" + "0" * 40, "1" + "0" * 39 + "1"),
+        ('{"a": 1}', '{"a": 2}'),
+    ],
 )
 def test_answers_that_differ_do_not(one: str, other: str) -> None:
     assert result_of(one) != result_of(other)
