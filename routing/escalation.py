@@ -10,6 +10,7 @@ most is returned; a step that fails, or does not fit what is left of money or ti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -18,7 +19,7 @@ import anyio
 
 from routing.dispatch.engine import Dispatch, DispatchEngine
 from routing.errors import RoutingError
-from routing.inspection import SHARE_OF_TIME_LEFT, Inspector, RunTests
+from routing.inspection import Inspector, RunTests
 from routing.pricing import total_microusd
 from routing.registry import CategoryFacts
 from routing.types import (
@@ -40,6 +41,12 @@ from routing.verification.modes import checks_of
 
 _NOT_MENDED = frozenset[CheckName]({"complete", "answered", "agreement"})
 """What the same model would fail again: it declined, had nothing to say, or says something else each time."""
+
+_SHARE_OF_TIME_LEFT = 0.8
+"""Of what is left once there is an answer, for all that follows: the rest is for handing over the best that there is.
+
+As much of that in turn is for one step, so that one which hangs leaves something to the next.
+"""
 
 _JUDGEMENT_TOKENS = 150
 
@@ -104,9 +111,12 @@ class _Bill:
         return total_microusd(self.costs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Course:
-    """One task on its way: what is asked, what its category allows, who else can be asked, and what became of it so far."""
+    """One task on its way: what is asked, what its category allows, who else can be asked, and what became of it so far.
+
+    ``until`` is when all of it ends, in seconds of the event loop's clock.
+    """
 
     task: Task
     request: ModelRequest
@@ -116,6 +126,12 @@ class _Course:
     judge: Choose
     steps: list[VerificationStep] = field(default_factory=list[VerificationStep])
     notices: list[str] = field(default_factory=list[str])
+    until: float = math.inf
+
+    def share(self) -> float:
+        """Seconds that the next thing may take."""
+        until = min(self.until, anyio.current_effective_deadline())
+        return _SHARE_OF_TIME_LEFT * (until - anyio.current_time())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +172,8 @@ class Escalation:
     ) -> _Tried | None:
         """Another try, unless money or time does not allow it."""
         request = _mending(course.request, failed) if kind == "repair" else course.request
-        left = anyio.current_effective_deadline() - anyio.current_time()
         try:
-            with anyio.move_on_after(left * SHARE_OF_TIME_LEFT):
+            with anyio.move_on_after(course.share()):
                 return await self._tried(course, kind, request, selection)
             course.notices.append(f"The {kind} of an answer that failed a check did not finish in time.")
         except RoutingError as problem:
@@ -169,6 +184,8 @@ class Escalation:
         """An answer and its inspection. Samples are of the first answer's model: a stronger one is asked once."""
         bill, checking = _Bill(dispatch=course.dispatch), _Bill(dispatch=course.dispatch)
         conversation = await self.dispatcher.dispatch(request, _under(bill, selection))
+        if kind == "answer":
+            course.until = anyio.current_time() + course.share()
 
         async def ask(request: ModelRequest, selection: ModelSelection) -> Conversation:
             is_sample = request is course.request
@@ -187,7 +204,7 @@ class Escalation:
             judge=course.judge,
         )
         said = tuple(course.dispatch.purse.notices) if course.dispatch.purse else ()
-        inspected = await inspector.inspect(conversation, sampling=kind == "answer")
+        inspected = await inspector.inspect(conversation, sampling=kind == "answer", seconds=course.share())
         if course.dispatch.purse and checking.costs:
             course.dispatch.purse.notices[:] = said  # what it says of samples and judges is not said of the answer
         step = VerificationStep(

@@ -21,9 +21,6 @@ from routing.verification import Verification, verify
 from routing.verification.code import given_tests, program_of
 from routing.verification.work import Work
 
-SHARE_OF_TIME_LEFT = 0.8
-"""Of what is left before the deadline: the rest is for handing over the answer that is there."""
-
 _LONG_CHARS = 20_000
 """What is longer is checked in a thread."""
 
@@ -70,12 +67,14 @@ class Inspector:
     again: ModelSelection
     judge: Callable[[str], ModelSelection | None]
 
-    async def inspect(self, conversation: Conversation, *, sampling: bool) -> Inspected:
-        """Make the checks of an answer; it is compared with others of its model where ``sampling``. Raises nothing."""
+    async def inspect(self, conversation: Conversation, *, sampling: bool, seconds: float) -> Inspected:
+        """Make the checks of an answer, within ``seconds``; it is compared with others of its model where ``sampling``.
+
+        Raises nothing: what cannot be checked is told.
+        """
         look = _Look(inspector=self, conversation=conversation, verification=await self._by_machine(conversation))
         try:
-            left = anyio.current_effective_deadline() - anyio.current_time()
-            with anyio.move_on_after(left * SHARE_OF_TIME_LEFT) as limit:
+            with anyio.move_on_after(seconds) as limit:
                 await look.further(sampling=sampling)
             if limit.cancelled_caught:
                 look.notices.append("The checks of an answer did not finish in time.")

@@ -116,7 +116,7 @@ def test_only_an_answer_that_a_machine_found_right_is_called_verified(
         assert returned.verdict == "unchecked"
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(it=benches(("wrong", "unchecked", "hangs", "fine", "poor")), wish=st.sampled_from(WISHES))
 def test_what_hangs_on_the_way_never_costs_the_answer_that_was_there(
     vocabulary: Path, it: Bench, wish: dict[str, Any]
@@ -127,7 +127,7 @@ def test_what_hangs_on_the_way_never_costs_the_answer_that_was_there(
     it.purse = None
 
     async def within_its_deadline() -> Checked:
-        with anyio.fail_after(0.2):
+        with anyio.fail_after(1):
             return await it.answer(vocabulary, replace(TASK, **wish))
 
     assert anyio.run(within_its_deadline).conversation.answer.response.text

@@ -1,7 +1,8 @@
 """The conversions of an answer, worked out again: "5 km = 5,000 m", "100 °F ≈ 37.8 °C".
 
-A table of our own, and not a library of units: those are slow to load, and read one unit where a name has several. Here a conversion holds if any reading of its names makes it hold (gallons of two countries, megabytes of two sizes),
-and where no reading has both sides measure the same thing, nothing is said.
+A table of our own, and not a library of units: those are slow to load, and read one unit where a name has several. Here a
+conversion holds if any reading of its names makes it hold (gallons of two countries, megabytes of two sizes), and where no
+reading has both sides measure the same thing, nothing is said.
 """
 
 from __future__ import annotations
