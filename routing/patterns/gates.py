@@ -1,0 +1,74 @@
+"""Conditions on a step's answer that a machine can check."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import anyio.to_thread
+
+from routing.errors import InvalidTask
+from routing.patterns.specs import Gate
+from routing.verification import verify
+from routing.verification.work import Work
+
+_LONGEST_SEARCH_SECONDS = 1.0
+"""A regular expression may be such that no answer is ever found out; longer than this nobody waits for one."""
+
+
+async def refusal(gate: Gate, asked: str, answer: str) -> str | None:
+    """Why an answer does not pass; ``None`` where it does.
+
+    Raises:
+        InvalidTask: the regular expression is none.
+
+    """
+    found = [*_words(gate, answer.casefold()), *_checks(gate, asked, answer)]
+    if gate.matches is not None and not await anyio.to_thread.run_sync(_matches, gate.matches, answer):
+        found.append(f"it does not match {gate.matches}")
+    return "; ".join(found) or None
+
+
+def check(gate: Gate | None) -> None:
+    """Refuse a gate that nothing could be held against.
+
+    Raises:
+        InvalidTask: its regular expression is none.
+
+    """
+    if gate is not None and gate.matches is not None:
+        _compiled(gate.matches)
+
+
+def _words(gate: Gate, answer: str) -> Sequence[str]:
+    missing = [f'it does not contain "{word}"' for word in gate.contains if word.casefold() not in answer]
+    return [*missing, *(f'it contains "{word}"' for word in gate.lacks if word.casefold() in answer)]
+
+
+def _checks(gate: Gate, asked: str, answer: str) -> Sequence[str]:
+    if not gate.checks and gate.form is None:
+        return ()
+    names = {*gate.checks, *(("schema",) if gate.form is not None else ())}
+    work = Work(asked=asked, given=asked, answer=answer, schema=gate.form)
+    return [finding.detail for finding in verify(work, names).failed]
+
+
+def _matches(pattern: str, answer: str) -> bool:
+    try:
+        return bool(_compiled(pattern)(answer))
+    except TimeoutError:
+        return False
+
+
+def _compiled(pattern: str) -> Callable[[str], object]:
+    regex: Any = importlib.import_module("regex")  # it has no types; and few tasks have an expression
+    try:
+        compiled = regex.compile(pattern)
+    except regex.error as problem:
+        raise InvalidTask(f"gate.matches {pattern!r} is no regular expression: {problem}. Correct it.") from problem
+
+    def search(answer: str) -> object:
+        return compiled.search(answer, timeout=_LONGEST_SEARCH_SECONDS, concurrent=True)
+
+    return search
