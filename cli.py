@@ -49,7 +49,7 @@ from routing.registry import Model, RegistryFile
 from routing.replay import NAMED_POLICIES, Estimate, Replay, replayed
 from routing.report import Breakdown, Period, Report, Window, window_of, window_since
 from routing.settings import PREFIX, TOOLSETS
-from routing.state import Reports
+from routing.state import Reports, new_handle
 from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Task
 from tools.arguments import constraints_of
 from tools.base import Services
@@ -57,7 +57,7 @@ from tools.models import health_of, models_result
 from tools.readiness import findings as tools_found
 from tools.report import GroupResult, ReportResult, reported, spoken, told
 from tools.results import AnalysisResult, EstimateResult, HealthResult, ModelsResult, RouteResult
-from tools.route import MOST_INPUT_TOKENS, MOST_OUTPUT_TOKENS, MOST_TURNS, decided, estimated
+from tools.route import MOST_INPUT_TOKENS, MOST_OUTPUT_TOKENS, MOST_TURNS, by_pattern, decided, estimated
 
 if TYPE_CHECKING:
     from routing.learning.outcomes import Dataset
@@ -130,6 +130,9 @@ def ask(
     texts: Annotated[
         list[str] | None, typer.Option("--text", help="A text to embed; the task ranks them, or asks for vectors.")
     ] = None,
+    pattern: Annotated[
+        Path | None, typer.Option(help="A JSON file that says in which steps: docs/guides/patterns.md.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Route a task and print the answer."""
@@ -140,10 +143,24 @@ def ask(
         task = Task(prompt=text, system=system, session_id=session, constraints=constraints, texts=tuple(texts or ()))
         if session == "last":
             task = replace(task, session_id=await _latest_session(services))
-        return RouteResult.of(await services.router.route(task, on_progress))
+        if pattern is None:
+            return RouteResult.of(await services.router.route(task, on_progress))
+        work = by_pattern(_json_in(pattern), services)
+        return RouteResult.of(await work(task, on_progress, new_handle("rte")))
 
     result = _with_services(asked, quiet=as_json)
     _print_json(result) if as_json else _print_answer(result)
+
+
+def _json_in(file: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
+    try:
+        document: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise InvalidTask(f"{file} cannot be read as JSON: {problem}.") from problem
+    if not isinstance(document, dict):
+        raise InvalidTask(f"{file} must hold one JSON object.")
+    return cast("dict[str, Any]", document)
 
 
 @app.command()
@@ -800,6 +817,11 @@ def _print_answer(result: RouteResult) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for step in result.steps:
+        by = f"{step.model_used} · {_dollars(step.cost_usd)}" if step.model_used else step.detail
+        err.print(
+            f"[dim]{escape(step.name)} ({step.role}) {step.status} · {escape(by)}[/]", highlight=False, soft_wrap=True
+        )
     for notice in result.notices:
         err.print(f"[yellow]{escape(notice)}[/]", highlight=False, soft_wrap=True)
 

@@ -84,10 +84,13 @@ def with_steps(record: RouteRecord, steps: tuple[PatternStep, ...]) -> RouteReco
     """A route that followed a pattern, with its steps and the sum of their bills; its own, which it adds to, is empty."""
     paid = [step for step in steps if step.route_id is not None]
     answered = [step for step in paid if step.status in ("completed", "rejected")]
+    by_whom = next(
+        (step for step in reversed(answered) if step.text == record.text), answered[-1] if answered else None
+    )
     return replace(
         record,
         steps=steps,
-        model_used=record.model_used or next((step.model_used for step in reversed(answered)), None),
+        model_used=by_whom.model_used if by_whom else None,
         usage=sum((step.usage for step in paid), start=record.usage),
         cost_microusd=total_microusd([record.cost_microusd, *(step.cost_microusd for step in paid)]),
         baseline_model=next((step.baseline_model for step in answered if step.baseline_model), None),

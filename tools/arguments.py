@@ -32,6 +32,10 @@ MinQuality = Annotated[
 ]
 Deadline = Annotated[float, Field(description="Then get_answer has the answer", gt=0, le=3600)]
 Verify = Annotated[VerifyMode, Field(description="auto: check by machine; mend or escalate what fails")]
+PatternOf = Annotated[
+    dict[str, Any] | None,
+    Field(description="Several calls: kind chain, sections, best_of, orchestrate or evaluate; {} tells their forms"),
+]
 Detach = Annotated[bool, Field(description="Go on if the connection is lost")]
 DEADLINE_SECONDS = 50.0
 """Hosts give up at 60."""

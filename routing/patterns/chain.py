@@ -11,6 +11,7 @@ from routing.patterns.gates import check, refusal
 from routing.patterns.specs import Chain, ChainStep
 from routing.patterns.tree import Tree, Work, Written
 
+_TRIES = 2
 _AGAIN = (
     "{prompt}\n\nAn earlier answer was not accepted: {why}. Give the whole answer, so that this is right.\n\n{answer}"
 )
@@ -27,7 +28,8 @@ async def follow_chain(spec: Chain, tree: Tree) -> None:
     """
     for step in spec.steps:
         check(step.gate)
-    tree.plan(*((f"step {number}", step.role) for number, step in enumerate(spec.steps, start=1)))
+    for number, step in enumerate(spec.steps, start=1):
+        tree.plan(step.role, f"step {number}")
     previous = tree.task.prompt
     for number, step in enumerate(spec.steps, start=1):
         is_last = number == len(spec.steps)
@@ -63,15 +65,14 @@ def _schema(step: ChainStep, tree: Tree, *, is_last: bool) -> Mapping[str, objec
 
 async def _through(step: ChainStep, work: Work, tree: Tree) -> Written:
     """The answer of a step that passed its gate, at the second try if need be."""
-    written = await tree.ask(work)
-    if step.gate is None or (why := await refusal(step.gate, work.prompt, written.text)) is None:
-        return written
-    tree.amend(work.name, why, "rejected")
-    again = _AGAIN.format(prompt=work.prompt, why=why, answer=written.text)
-    written = await tree.ask(replace(work, prompt=again))
-    if (why := await refusal(step.gate, work.prompt, written.text)) is None:
-        return written
-    tree.amend(work.name, why, "rejected")
-    if not tree.is_answered:
-        tree.answer(written)
+    prompt, why = work.prompt, ""
+    for _ in range(_TRIES):
+        written = await tree.ask(replace(work, prompt=prompt))
+        found = None if step.gate is None else await refusal(step.gate, work.prompt, written.text)
+        if found is None:
+            return written
+        tree.amend(work.name, found, "rejected")
+        if not tree.is_answered:
+            tree.answer(written)  # better than nothing, and its step says what is wrong with it
+        prompt, why = _AGAIN.format(prompt=work.prompt, why=found, answer=written.text), found
     raise PatternStopped(f"{work.name} did not pass its gate twice: {why}. Loosen the gate, or say more in its prompt.")

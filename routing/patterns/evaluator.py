@@ -36,7 +36,8 @@ async def follow_evaluate(spec: Evaluate, tree: Tree) -> None:
 
     """
     criteria, task = listed(spec.criteria), tree.task.prompt
-    tree.plan(("draft 1", "optimizer"), ("verdict 1", "evaluator"))
+    tree.plan("optimizer", "draft 1")
+    tree.plan("evaluator", "verdict 1")
     prompt, best = _FIRST.format(task=task, criteria=criteria), -1
     for number in range(1, spec.rounds + 1):
         draft = await tree.ask(

@@ -10,6 +10,7 @@ import anyio.to_thread
 
 from routing.errors import InvalidTask
 from routing.patterns.specs import Gate
+from routing.types import CheckName
 from routing.verification import verify
 from routing.verification.work import Work
 
@@ -49,7 +50,9 @@ def _words(gate: Gate, answer: str) -> Sequence[str]:
 def _checks(gate: Gate, asked: str, answer: str) -> Sequence[str]:
     if not gate.checks and gate.form is None:
         return ()
-    names = {*gate.checks, *(("schema",) if gate.form is not None else ())}
+    names: list[CheckName] = [*gate.checks]
+    if gate.form is not None:
+        names.append("schema")
     work = Work(asked=asked, given=asked, answer=answer, schema=gate.form)
     return [finding.detail for finding in verify(work, names).failed]
 

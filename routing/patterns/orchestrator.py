@@ -65,14 +65,14 @@ async def follow_orchestrate(spec: Orchestrate, tree: Tree) -> None:
         RoutingError: the planner failed, no part was done, or the putting together failed.
 
     """
-    tree.plan(("plan", "planner"))
+    tree.plan("planner", "plan")
     plan = await _planned(spec, tree)
     site = _Site(parts=plan.subtasks)
     site.done += [None] * len(site.parts)
     site.ended += [anyio.Event() for _ in site.parts]
-    tree.plan(*((_name(number), "worker") for number in range(1, len(site.parts) + 1)))
+    tree.plan("worker", *(_name(number) for number in range(1, len(site.parts) + 1)))
     if len(site.parts) > 1:
-        tree.plan(("synthesis", "synthesizer"))
+        tree.plan("synthesizer", "synthesis")
     async with anyio.create_task_group() as group:
         for number in range(1, len(site.parts) + 1):
             group.start_soon(_do, number, site, tree)
@@ -141,9 +141,7 @@ async def _do(number: int, site: _Site, tree: Tree) -> None:
         for need in part.needs:
             await site.ended[need - 1].wait()
         if lost := [need for need in part.needs if site.done[need - 1] is None]:
-            tree.plan(
-                (_name(number), "worker"), unless=f"it needs part {', '.join(map(str, lost))}, which was not done"
-            )
+            tree.plan("worker", _name(number), unless=f"it needs part {', '.join(map(str, lost))}, which was not done")
             return
         needed = _NEEDED.format(results=site.results_of(part.needs)) if part.needs else ""
         prompt = _WORK.format(task=tree.task.prompt, needed=needed, part=part.task)

@@ -44,9 +44,9 @@ async def follow_sections(spec: Sections, tree: Tree) -> None:
         for number, section in enumerate(spec.sections, start=1)
     ]
     titles = [f"{number}. {_title(section)}" for number, section in enumerate(spec.sections, start=1)]
-    tree.plan(*((work.name, work.role) for work in works))
+    tree.plan("worker", *(work.name for work in works))
     if spec.merge is not None:
-        tree.plan(("merge", "synthesizer"))
+        tree.plan("synthesizer", "merge")
 
     def put_together(done: Sequence[Written | None]) -> None:
         parts = [part for part in done if part is not None]
@@ -73,9 +73,9 @@ async def follow_best_of(spec: BestOf, tree: Tree) -> None:
         Work(name=f"sample {number}", prompt=tree.task.prompt, role="worker", schema=tree.task.response_schema)
         for number in range(1, spec.samples + 1)
     ]
-    tree.plan(*((work.name, work.role) for work in works))
+    tree.plan("worker", *(work.name for work in works))
     if spec.choose == "judge":
-        tree.plan(("judge", "evaluator"))
+        tree.plan("evaluator", "judge")
 
     def take_the_first(done: Sequence[Written | None]) -> None:
         tree.answer(next(sample for sample in done if sample is not None))

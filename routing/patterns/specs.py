@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from routing.errors import InvalidTask
-from routing.types import CheckName, Pattern, Role
+from routing.types import Pattern, Role
 
 MOST_STEPS = 10
 MOST_SECTIONS = 10
@@ -31,6 +31,9 @@ FORMS = """\
 {"kind": "evaluate", "criteria": ["every claim has a source"], "rounds": 3, "enough": 8}
 gate: contains, lacks (words), matches (regular expression), schema (JSON schema), checks (code, arithmetic, quotations, …)"""
 
+GateCheck = Literal["code", "arithmetic", "quotations", "language", "length"]
+"""Those of `routing.verification` that can be made by its name alone, and here and now."""
+
 _Template = Annotated[str, Field(min_length=1, max_length=LONGEST_TEMPLATE)]
 _Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=50)]
 
@@ -46,7 +49,7 @@ class Gate(_Part):
     lacks: _Words = ()
     matches: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
     form: dict[str, Any] | None = Field(None, alias="schema")
-    checks: tuple[CheckName, ...] = ()
+    checks: tuple[GateCheck, ...] = ()
 
 
 class ChainStep(_Part):

@@ -8,6 +8,7 @@ Tree.answer   what the pattern has so far: the last one said is what the caller 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -38,6 +39,7 @@ MOST_AT_ONCE = 4
 LONGEST_INNER_TOKENS = 4_000
 """What a plan or a verdict may take, reasoning included."""
 
+_log = logging.getLogger(__name__)
 Keep = Callable[[RouteRecord], Awaitable[None]]
 
 
@@ -93,9 +95,9 @@ class Tree:
         """Whether there is something for the caller."""
         return self.route.conversation is not None
 
-    def plan(self, *steps: tuple[str, Role], unless: str = "") -> None:
-        """Announce steps by name and role; ``unless`` is why one would not be begun."""
-        for name, role in steps:
+    def plan(self, role: Role, *names: str, unless: str = "") -> None:
+        """Announce steps of a role; ``unless`` is why they would not be begun."""
+        for name in names:
             self._planned[name] = PatternStep(name=name, role=role, status="skipped", detail=unless)
 
     def drop(self, name: str) -> None:
@@ -171,9 +173,16 @@ class Tree:
             await self.router.answer(task, route, self._heard(work), purse)
         assert route.record is not None  # noqa: S101 - recording() leaves it where the block ended well
         assert route.conversation is not None  # noqa: S101 - as above
-        await self.keep(route.record)
+        await self._keep(route.record)
         model_id = route.conversation.answer.model_id
         return Written(name=work.name, text=route.text, model_id=model_id, conversation=route.conversation)
+
+    async def _keep(self, record: RouteRecord) -> None:
+        """What was paid for is handed on, even where the store is broken."""
+        try:
+            await self.keep(record)
+        except Exception:  # noqa: BLE001 - the store may fail in any way
+            _log.exception("the answer of step %s could not be kept", record.route_id)
 
     def _task_of(self, work: Work) -> Task:
         limits = self.task.constraints

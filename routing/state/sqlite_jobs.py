@@ -225,14 +225,19 @@ def _content_of(record: RouteRecord) -> Row:
 
 def _with_content(record: RouteRecord, content: Row) -> RouteRecord:
     images: Sequence[tuple[str, str]] = content["images"]
-    if steps := content.get("steps"):
-        record = with_steps(record, tuple(PatternStep(**{**step, "usage": Usage(**step["usage"])}) for step in steps))
-    return replace(
+    steps: Sequence[Row] = content.get("steps", ())  # what was written before there were any has none
+    whole = replace(
         record,
         text=content["text"],
         images=tuple(Image(media_type=kind, data=base64.b64decode(data)) for kind, data in images),
         embeddings=_embeddings_of(content["embeddings"]) if content["embeddings"] else None,
     )
+    return with_steps(whole, tuple(map(_step_of, steps))) if steps else whole
+
+
+def _step_of(document: Row) -> PatternStep:
+    usage: Row = {"usage": Usage(**document["usage"])}
+    return PatternStep(**{**document, **usage})
 
 
 def _embeddings_of(document: dict[str, Any]) -> Embeddings:
