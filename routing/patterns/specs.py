@@ -107,7 +107,7 @@ class Evaluate(_Part):
 
 Spec = Chain | Sections | BestOf | Orchestrate | Evaluate
 _ADAPTER: TypeAdapter[Spec] = TypeAdapter(Annotated[Spec, Field(discriminator="kind")])
-_KINDS = frozenset({"chain", "sections", "best_of", "orchestrate", "evaluate"})
+KINDS = frozenset({"chain", "sections", "best_of", "orchestrate", "evaluate"})
 
 
 def parse(document: Mapping[str, object]) -> Spec:
@@ -128,5 +128,5 @@ def _spoken(problem: ValidationError) -> str:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    names = [str(step) for place, step in enumerate(location) if place or step not in _KINDS]
+    names = [str(step) for place, step in enumerate(location) if place or step not in KINDS]
     return f"{'.'.join(names)}: " if names else ""

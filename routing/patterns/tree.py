@@ -1,9 +1,11 @@
 """A route with steps: each a route of its own, under one bill, one budget and one deadline.
 
-Tree.plan     steps that will be asked for, so that those which were never begun can be told
-Tree.ask      one step: its answer, or the `RoutingError` that it failed with
-Tree.attempt  the same, where the others go on without it
-Tree.answer   what the pattern has so far: the last one said is what the caller gets
+    Tree.plan     steps that will be asked for, so that those which were never begun can be told
+    Tree.ask      one step: its answer, or the `RoutingError` that it failed with
+    Tree.attempt  the same, where the others go on without it
+    Tree.answer   what the pattern has so far: the last one said is what the caller gets
+
+A step is booked on the tree whatever becomes of it, so that the sum of the steps is what was paid.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ MOST_AT_ONCE = 4
 LONGEST_INNER_TOKENS = 4_000
 """What a plan or a verdict may take, reasoning included."""
 
+_LONGEST_WRITE_SECONDS = 10
 _log = logging.getLogger(__name__)
 Keep = Callable[[RouteRecord], Awaitable[None]]
 
@@ -180,7 +183,8 @@ class Tree:
     async def _keep(self, record: RouteRecord) -> None:
         """What was paid for is handed on, even where the store is broken."""
         try:
-            await self.keep(record)
+            with anyio.fail_after(_LONGEST_WRITE_SECONDS, shield=True):
+                await self.keep(record)
         except Exception:  # noqa: BLE001 - the store may fail in any way
             _log.exception("the answer of step %s could not be kept", record.route_id)
 

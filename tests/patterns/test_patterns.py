@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,9 @@ from routing.errors import (
 from routing.patterns import Patterns, parse
 from routing.patterns.chain import filled
 from routing.patterns.gates import refusal
-from routing.patterns.specs import FORMS, Gate
+from routing.patterns.specs import FORMS, KINDS, Gate
+from routing.recorder import OpenRoute
+from routing.shadow import Shadows
 from routing.types import ModelRequest, ModelResponse, OnText, RouteRecord, Target, Task
 from tests.builders import catalog, model
 from tests.fakes import FakeProvider, Heard, reply
@@ -555,3 +558,35 @@ async def test_what_a_pattern_cannot_do_is_refused_before_anything_is_asked(tmp_
         with pytest.raises(InvalidTask, match="embedding"):
             await one.run(chain("x"), replace(TASK, texts=("cats",)))
         assert one.provider.requests == []
+
+
+def test_every_pattern_of_the_guide_is_one() -> None:
+    guide = (Path(__file__).parents[2] / "docs/guides/patterns.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
+
+    assert {parse(json.loads(block)).kind for block in blocks} == KINDS
+
+
+async def test_an_answer_that_cannot_be_kept_is_handed_on_all_the_same(tmp_path: Path) -> None:
+    async def broken(_: RouteRecord) -> None:
+        raise OSError("no space left")
+
+    async with site(tmp_path, echo) as one:
+        record = await replace(one, patterns=replace(one.patterns, keep=broken)).run(chain("one"))
+
+    assert [step.status for step in record.steps] == ["completed"]
+
+
+async def test_steps_have_no_shadows_whose_bill_the_budget_of_the_tree_would_not_know(tmp_path: Path) -> None:
+    considered: list[str] = []
+
+    class Watching:
+        def consider(self, route: OpenRoute, *_: object) -> None:
+            considered.append(route.route_id)
+
+    async with site(tmp_path, echo) as one:
+        router = replace(one.it.router, shadows=cast("Shadows", Watching()))
+        await replace(one, patterns=Patterns(router=router)).run(chain("one", "two"))
+        single = await router.route(TASK, one.heard)
+
+    assert considered == [single.route_id]

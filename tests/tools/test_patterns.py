@@ -70,7 +70,7 @@ async def client(era: Era) -> AsyncGenerator[Client]:
 
 
 def spent(steps: list[dict[str, Any]]) -> float:
-    return sum(step["cost_usd"] for step in steps)
+    return float(sum(step["cost_usd"] for step in steps))
 
 
 async def test_a_chain_comes_with_its_steps_their_sum_and_where_a_long_one_can_be_read(
@@ -138,6 +138,33 @@ async def test_a_step_that_fails_leaves_a_partial_answer_that_says_what_is_missi
     assert "busy" in data["steps"][1]["detail"]
     assert "PARTIAL answer. Missing: step 2 (failed), step 3 (skipped)" in text_of(result)
     assert data["actual_cost_usd"] == pytest.approx(spent(data["steps"]))
+
+
+async def test_a_worker_that_fails_on_the_wire_takes_only_what_needs_it_and_the_bill_is_the_sum_of_the_parts(
+    era: Era, upstream: Scripted
+) -> None:
+    def script(prompt: str) -> str | int:
+        if prompt.startswith("Divide"):
+            parts = [("rust", []), ("go", [1]), ("both", [2])]
+            return json.dumps({"subtasks": [{"task": task, "needs": needs} for task, needs in parts]})
+        return 500 if prompt.endswith("nothing else:\ngo") else f"<{prompt[-30:]}>"
+
+    upstream.script = script
+    async with client(era) as host:
+        result = await host.call_tool("route_and_answer", {"prompt": TASK, "pattern": {"kind": "orchestrate"}})
+        report = data_of(await host.call_tool("usage_report", {"period": "day"}))
+
+    data = data_of(result)
+    assert {step["name"]: step["status"] for step in data["steps"]} == {
+        "plan": "completed",
+        "part 1": "completed",
+        "part 2": "failed",
+        "synthesis": "completed",
+        "part 3": "skipped",
+    }
+    assert data["status"] == "partial"
+    assert data["response"].endswith("could not be done.)>")
+    assert report["totals"]["cost_usd"] == pytest.approx(data["actual_cost_usd"]) == pytest.approx(spent(data["steps"]))
 
 
 async def test_a_pattern_that_outlives_its_call_is_waited_for_by_get_answer_with_all_its_steps(
