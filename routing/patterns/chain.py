@@ -21,7 +21,7 @@ async def follow_chain(spec: Chain, tree: Tree) -> None:
     """Do the steps in order. An answer that does not pass its gate is asked for once more; then the chain ends there.
 
     Raises:
-        InvalidTask: a gate's regular expression is none.
+        InvalidTask: a gate is none that an answer could be held against.
         PatternStopped: an answer did not pass its gate twice.
         RoutingError: a step failed.
 

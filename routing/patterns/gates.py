@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import anyio.to_thread
 
@@ -32,14 +32,41 @@ async def refusal(gate: Gate, asked: str, answer: str) -> str | None:
 
 
 def check(gate: Gate | None) -> None:
-    """Refuse a gate that nothing could be held against.
+    """Refuse a gate that nothing could be held against, before anything is paid for.
 
     Raises:
-        InvalidTask: its regular expression is none.
+        InvalidTask: its regular expression or its schema is none, or the schema refers to another document.
 
     """
     if gate is not None and gate.matches is not None:
         _compiled(gate.matches)
+    if gate is not None and gate.form is not None:
+        _check_schema(gate.form)
+
+
+def _check_schema(schema: dict[str, Any]) -> None:
+    from jsonschema import SchemaError  # noqa: PLC0415 - 50 ms that only a gate with a schema should pay
+    from jsonschema.validators import validator_for  # noqa: PLC0415 - as above
+
+    try:
+        validator_for(schema).check_schema(schema)
+    except SchemaError as problem:
+        raise InvalidTask(f"gate.schema is no JSON schema: {problem.message}. Correct it.") from problem
+    if outside := sorted(set(_references(schema)) - {"#"}):
+        raise InvalidTask(f"gate.schema refers to {outside[0]}: put all of it into the gate.")
+
+
+def _references(part: object) -> Iterator[str]:
+    """Where the references of a schema lead: ``#`` where they stay in it."""
+    if isinstance(part, dict):
+        row = cast("dict[str, object]", part)
+        reference = row.get("$ref", row.get("$dynamicRef", "#"))
+        yield "#" if isinstance(reference, str) and reference.startswith("#") else str(reference)
+        for value in row.values():
+            yield from _references(value)
+    elif isinstance(part, list):
+        for value in cast("list[object]", part):
+            yield from _references(value)
 
 
 def _words(gate: Gate, answer: str) -> Sequence[str]:
@@ -54,7 +81,10 @@ def _checks(gate: Gate, asked: str, answer: str) -> Sequence[str]:
     if gate.form is not None:
         names.append("schema")
     work = Work(asked=asked, given=asked, answer=answer, schema=gate.form)
-    return [finding.detail for finding in verify(work, names).failed]
+    found = verify(work, names)
+    told = [finding.detail for finding in found.failed]
+    is_held = gate.form is None or told or any(finding.check == "schema" for finding in found.findings)
+    return told if is_held else ["its schema cannot be held against an answer"]
 
 
 def _matches(pattern: str, answer: str) -> bool:

@@ -546,11 +546,31 @@ def test_every_form_that_is_told_is_one() -> None:
     }
 
 
-async def test_what_a_pattern_cannot_do_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
-    wrong = chain({"prompt": "x", "gate": {"matches": "("}})
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ({"matches": "("}, "no regular expression"),
+        ({"schema": {"type": "nonsense"}}, "no JSON schema"),
+        ({"schema": {"items": [{"$ref": "http://127.0.0.1/x"}]}}, r"no JSON schema|refers to http://127\.0\.0\.1/x"),
+        ({"schema": {"allOf": [{"$ref": "file:///etc/passwd"}]}}, "refers to file:///etc/passwd"),
+    ],
+)
+async def test_a_gate_that_nothing_could_be_held_against_is_refused_before_anything_is_asked(
+    tmp_path: Path, gate: dict[str, object], said: str
+) -> None:
     async with site(tmp_path, echo) as one:
-        with pytest.raises(InvalidTask, match="no regular expression"):
-            await one.run(wrong)
+        with pytest.raises(InvalidTask, match=said):
+            await one.run(chain("one", {"prompt": "two", "gate": gate}))
+        assert one.provider.requests == []
+
+
+async def test_a_schema_that_leads_nowhere_lets_nothing_through() -> None:
+    gate = Gate.model_validate({"schema": {"$ref": "#/nowhere"}})
+    assert await refusal(gate, "", "1") == "its schema cannot be held against an answer"
+
+
+async def test_what_a_pattern_cannot_do_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    async with site(tmp_path, echo) as one:
         with pytest.raises(InvalidTask, match="Give them a merge"):
             await one.run(
                 {"kind": "sections", "sections": ["a", "b"]}, replace(TASK, response_schema={"type": "object"})
