@@ -111,9 +111,9 @@ FROM attempts WHERE route_id = :route_id ORDER BY position
 """
 
 _SUM_ROUTES = """
-SELECT count(*) AS routes, coalesce(sum(baseline_cost_microusd), 0) AS baseline_microusd,
+SELECT count(*) FILTER (WHERE pattern IS NULL) AS routes, coalesce(sum(baseline_cost_microusd), 0) AS baseline_microusd,
   coalesce(sum(tools_microusd), 0) AS tools_microusd
-FROM routes WHERE caller = :caller AND started_at >= :since AND pattern IS NULL
+FROM routes WHERE caller = :caller AND started_at >= :since
 """
 
 _SUM_ATTEMPTS = """
