@@ -49,7 +49,7 @@ from routing.registry import Model, RegistryFile
 from routing.replay import NAMED_POLICIES, Estimate, Replay, replayed
 from routing.report import Breakdown, Period, Report, Window, window_of, window_since
 from routing.settings import PREFIX, TOOLSETS
-from routing.state import Reports
+from routing.state import Reports, new_handle
 from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Task, VerifyMode
 from tools.arguments import constraints_of
 from tools.base import Services
@@ -57,7 +57,7 @@ from tools.models import health_of, models_result
 from tools.readiness import findings as tools_found
 from tools.report import GroupResult, ReportResult, reported, spoken, told
 from tools.results import AnalysisResult, EstimateResult, HealthResult, ModelsResult, RouteResult
-from tools.route import MOST_INPUT_TOKENS, MOST_OUTPUT_TOKENS, MOST_TURNS, decided, estimated
+from tools.route import MOST_INPUT_TOKENS, MOST_OUTPUT_TOKENS, MOST_TURNS, by_pattern, decided, estimated
 
 if TYPE_CHECKING:
     from routing.learning.outcomes import Dataset
@@ -141,6 +141,9 @@ def ask(
     samples: Annotated[
         int | None, typer.Option(help="How many answers are compared; with --verify self.", min=3, max=7)
     ] = None,
+    pattern: Annotated[
+        Path | None, typer.Option(help="A JSON file that says in which steps: docs/guides/patterns.md.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Route a task and print the answer."""
@@ -150,7 +153,7 @@ def ask(
         system=system,
         session_id=session,
         texts=tuple(texts or ()),
-        response_schema=_schema_in(schema) if schema else None,
+        response_schema=_object_in(schema) if schema else None,
         verify=verify,
         tests=_text_in(tests) if tests else "",
         criteria=criteria,
@@ -162,7 +165,10 @@ def ask(
         task = replace(wish, constraints=constraints)
         if session == "last":
             task = replace(task, session_id=await _latest_session(services))
-        return RouteResult.of(await services.router.route(task, on_progress))
+        if pattern is None:
+            return RouteResult.of(await services.router.route(task, on_progress))
+        work = by_pattern(_object_in(pattern), services)
+        return RouteResult.of(await work(task, on_progress, new_handle("rte")))
 
     result = _with_services(asked, quiet=as_json)
     _print_json(result) if as_json else _print_answer(result)
@@ -822,10 +828,15 @@ def _print_answer(result: RouteResult) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    for step in result.verification:
-        found = "; ".join(step.failed) or ", ".join(step.checked)
+    for step in result.steps:
+        by = f"{step.model_used} · {_dollars(step.cost_usd)}" if step.model_used else step.detail
         err.print(
-            f"[dim]{step.kind} · {step.model_id} · {step.verdict}: {escape(found)} · {_dollars(step.cost_usd)}[/]",
+            f"[dim]{escape(step.name)} ({step.role}) {step.status} · {escape(by)}[/]", highlight=False, soft_wrap=True
+        )
+    for check in result.verification:
+        found = "; ".join(check.failed) or ", ".join(check.checked)
+        err.print(
+            f"[dim]{check.kind} · {check.model_id} · {check.verdict}: {escape(found)} · {_dollars(check.cost_usd)}[/]",
             highlight=False,
             soft_wrap=True,
         )
@@ -846,20 +857,20 @@ def _text_in(file: Path) -> str:
         raise InvalidTask(f"{file} cannot be read: {problem}") from problem
 
 
-def _schema_in(file: Path) -> Mapping[str, object]:
-    """The JSON schema that a file holds.
+def _object_in(file: Path) -> dict[str, Any]:
+    """The JSON object that a file holds.
 
     Raises:
         InvalidTask: it cannot be read, or is no JSON object.
 
     """
     try:
-        schema = json.loads(_text_in(file))
+        document: Any = json.loads(_text_in(file))
     except ValueError as problem:
-        raise InvalidTask(f"{file} is no JSON: {problem}") from problem
-    if not isinstance(schema, dict):
-        raise InvalidTask(f"{file} holds no JSON schema: it is no object.")
-    return cast("Mapping[str, object]", schema)
+        raise InvalidTask(f"{file} cannot be read as JSON: {problem}.") from problem
+    if not isinstance(document, dict):
+        raise InvalidTask(f"{file} must hold one JSON object.")
+    return cast("dict[str, Any]", document)
 
 
 def _print_json(result: BaseModel) -> None:

@@ -170,6 +170,32 @@ def _share_left(standing: Standing) -> float:
     return standing.left_microusd / cap if cap else 0.0
 
 
+@dataclass(slots=True)
+class Meter:
+    """What calls hold and came to; the steps of one route share it, and wait for what the others of them hold."""
+
+    held_microusd: int = 0
+    spent_microusd: int = 0
+    is_shared: bool = False
+    settlements: int = 0
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    _settled: anyio.Event | None = None
+
+    def settle(self, held: int, spent: int) -> None:
+        """Book what a call came to, and wake whoever waits for its money."""
+        self.held_microusd -= held
+        self.spent_microusd += spent
+        self.settlements += 1
+        if self._settled is not None:
+            self._settled.set()
+            self._settled = None
+
+    async def wait(self) -> None:
+        """Wait until something is settled."""
+        self._settled = self._settled or anyio.Event()
+        await self._settled.wait()
+
+
 @dataclass(slots=True, kw_only=True)
 class Purse:
     """What one route pays from. ``notices`` is what its caller should be told; ``passed_over`` are models that did not fit.
@@ -183,9 +209,13 @@ class Purse:
     tool_microusd: Mapping[str, int] = field(default_factory=dict[str, int])
     notices: list[str] = field(default_factory=list[str])
     passed_over: set[str] = field(default_factory=set[str])
+    meter: Meter = field(default_factory=Meter)
     _reasoning_tokens: int = field(default=0, init=False)
-    _held_microusd: int = field(default=0, init=False)
-    _spent_microusd: int = field(default=0, init=False)
+
+    def another(self) -> Purse:
+        """A purse for a step of the route: the same money, notices of its own."""
+        self.meter.is_shared = True
+        return replace(self, notices=[], passed_over=set())
 
     async def reserve(self, quote: Quote) -> Hold:
         """Set money aside: all that the quote asks for, or as much of it as there is.
@@ -196,18 +226,32 @@ class Purse:
         """
         if quote.most == 0:
             return FREE
+        if not self.meter.is_shared:
+            return await self._held(quote)
+        while True:
+            async with self.meter.turn:
+                before = self.meter.settlements
+                try:
+                    return await self._held(quote)
+                except BudgetExceeded:
+                    if not self.meter.held_microusd and self.meter.settlements == before:
+                        raise
+            if self.meter.settlements == before:
+                await self.meter.wait()  # a step beside this one has set aside what may be enough
+
+    async def _held(self, quote: Quote) -> Hold:
         most = quote.most if self.call_microusd is None else min(quote.most, self._call_left)
         if most < quote.least:
             raise _call_exceeded(quote, self._call_left, self.call_microusd or 0)
-        self._held_microusd += most  # before the store is asked: calls side by side see it
+        self.meter.held_microusd += most  # before the store is asked: calls side by side see it
         hold = FREE
         try:
             with anyio.CancelScope(shield=True):  # whoever is cancelled here must still know what to settle
                 hold = await self._reserved(quote, most)
         except BaseException:
-            self._held_microusd -= most
+            self.meter.held_microusd -= most
             raise
-        self._held_microusd -= most - hold.microusd
+        self.meter.held_microusd -= most - hold.microusd
         return hold
 
     async def reserve_call(
@@ -248,8 +292,7 @@ class Purse:
         """Book what a call came to."""
         if hold is FREE:
             return
-        self._held_microusd -= hold.microusd
-        self._spent_microusd += microusd
+        self.meter.settle(hold.microusd, microusd)
         if hold.reservation is not None and self.store is not None:
             self.store.settle(hold.reservation, microusd)
 
@@ -264,8 +307,13 @@ class Purse:
         return PaidToolbox(inner=inner, purse=self) if any(self.tool_microusd.values()) else inner
 
     @property
+    def left_microusd(self) -> int | None:
+        """What of the call's own limit is not spent; ``None`` where it has none."""
+        return None if self.call_microusd is None else max(0, self.call_microusd - self.meter.spent_microusd)
+
+    @property
     def _call_left(self) -> int:
-        return (self.call_microusd or 0) - self._spent_microusd - self._held_microusd
+        return (self.call_microusd or 0) - self.meter.spent_microusd - self.meter.held_microusd
 
     async def _reserved(self, quote: Quote, most: int) -> Hold:
         if self.store is None or not self.allowances:

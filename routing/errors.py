@@ -9,6 +9,7 @@
       ContextOverflow          the task does not fit the window of the model
       BudgetExceeded           the money that was allowed is spent
       DeadlineExceeded         the time that was allowed is over
+      PatternStopped           a step of a pattern did not give what the next one needs
       ToolFailed               a tool could not do what it was asked: .retryable
       AssetError               weights or a vocabulary can be had from no mirror, or are damaged
       TrainingError            what the router should learn from is absent, broken or too little (routing/learning)
@@ -75,6 +76,10 @@ class BudgetExceeded(RoutingError):
 
 class DeadlineExceeded(RoutingError):
     """The time that was allowed is over."""
+
+
+class PatternStopped(RoutingError):
+    """A step of a pattern gave no answer that the next one could go on with; what the steps before it gave is kept."""
 
 
 class ToolFailed(RoutingError):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -49,6 +49,10 @@ class Failed:
     error: str
 
 
+Work = Callable[[Task, OnProgress, str], Awaitable[RouteRecord]]
+"""How a task is answered, under the route_id that its caller was told: `Router.route`, or a pattern."""
+
+
 async def unheard(_: Progress) -> None:
     """Nobody listens."""
 
@@ -59,6 +63,7 @@ class _Job:
 
     route_id: str
     task: Task
+    answer: Work
     on_progress: OnProgress
     detached: bool
     kept: bool = False
@@ -82,9 +87,15 @@ class JobRunner:
         self._is_drained = False
 
     async def route(
-        self, task: Task, on_progress: OnProgress, *, deadline_seconds: float, detach: bool = False
+        self,
+        task: Task,
+        on_progress: OnProgress,
+        *,
+        deadline_seconds: float,
+        detach: bool = False,
+        work: Work | None = None,
     ) -> RouteRecord | Running:
-        """Answer a task within the deadline, or say that it runs.
+        """Answer a task within the deadline, or say that it runs; by ``work`` where that is not the router itself.
 
         Raises:
             ToolFailed: the caller has `MOST_UNDER_WAY` routes under way.
@@ -94,7 +105,7 @@ class JobRunner:
         validate(task)
         if sum(job.task.caller == task.caller for job in self._jobs.values()) >= MOST_UNDER_WAY:
             raise ToolFailed(f"{MOST_UNDER_WAY} of your tasks are under way. Wait until one has ended.", retryable=True)
-        job = self._begun(task, on_progress, detach=detach)
+        job = self._begun(task, on_progress, work or self._router.route, detach=detach)
         try:
             if detach:
                 await self._keep(job)
@@ -147,10 +158,10 @@ class JobRunner:
         if jobs:
             await asyncio.wait([job.work for job in jobs])
 
-    def _begun(self, task: Task, on_progress: OnProgress, *, detach: bool) -> _Job:
+    def _begun(self, task: Task, on_progress: OnProgress, answer: Work, *, detach: bool) -> _Job:
         limit = min(task.constraints.deadline_seconds or LONGEST_JOB_SECONDS, LONGEST_JOB_SECONDS)
         task = replace(task, constraints=replace(task.constraints, deadline_seconds=limit))
-        job = _Job(route_id=new_handle("rte"), task=task, on_progress=on_progress, detached=detach)
+        job = _Job(route_id=new_handle("rte"), task=task, answer=answer, on_progress=on_progress, detached=detach)
         self._jobs[job.route_id] = job
         job.work = asyncio.create_task(self._work(job))
         job.work.add_done_callback(_look_at)
@@ -158,7 +169,7 @@ class JobRunner:
 
     async def _work(self, job: _Job) -> RouteRecord:
         try:
-            record = await self._router.route(job.task, job.tell, job.route_id)
+            record = await job.answer(job.task, job.tell, job.route_id)
             await self._finished(job, record, None)
         except RoutingError as error:
             await self._finished(job, None, f"{type(error).__name__}: {error}")

@@ -10,10 +10,11 @@ for the whole request. Where a cache price is not listed the input price is take
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Protocol
 
-from routing.types import RouteRecord, Usage
+from routing.types import PatternStep, RouteRecord, Usage
 
 MICROUSD = 1_000_000
 _CENT_OF_A_CENT = 4
@@ -77,6 +78,24 @@ def saved_microusd(record: RouteRecord) -> int | None:
     if record.cost_microusd is None or record.baseline_cost_microusd is None:
         return None
     return record.baseline_cost_microusd - record.cost_microusd
+
+
+def with_steps(record: RouteRecord, steps: tuple[PatternStep, ...]) -> RouteRecord:
+    """A route that followed a pattern, with its steps and the sum of their bills; its own, which it adds to, is empty."""
+    paid = [step for step in steps if step.route_id is not None]
+    answered = [step for step in paid if step.status in ("completed", "rejected")]
+    by_whom = next(
+        (step for step in reversed(answered) if step.text == record.text), answered[-1] if answered else None
+    )
+    return replace(
+        record,
+        steps=steps,
+        model_used=by_whom.model_used if by_whom else None,
+        usage=sum((step.usage for step in paid), start=record.usage),
+        cost_microusd=total_microusd([record.cost_microusd, *(step.cost_microusd for step in paid)]),
+        baseline_model=next((step.baseline_model for step in answered if step.baseline_model), None),
+        baseline_cost_microusd=total_microusd([step.baseline_cost_microusd for step in answered]),
+    )
 
 
 def microusd(dollars: float | Decimal) -> int:

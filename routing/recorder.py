@@ -131,7 +131,8 @@ class Recorder:
 
     async def _write(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> RouteRecord:
         """Write what happened. What was paid for is handed over even where the store is broken, with a notice."""
-        turn = _turn_of(route) if outcome == "completed" and route.conversation is not None else None
+        is_said = outcome == "completed" and route.conversation is not None and route.task.parent_id is None
+        turn = _turn_of(route) if is_said else None
         if turn and turn.begins:
             route.session_id = route.new_session_id
         record = self._record(route, outcome, error)
@@ -152,6 +153,7 @@ class Recorder:
     def _record(self, route: OpenRoute, outcome: RouteOutcome, error: str | None) -> RouteRecord:
         usage = sum((attempt.usage for attempt in route.attempts), start=NO_USAGE)
         answer = route.conversation.answer if route.conversation else None
+        pattern = route.task.pattern if route.task.parent_id is None else None
         return RouteRecord(
             route_id=route.route_id,
             caller=route.task.caller,
@@ -163,7 +165,7 @@ class Recorder:
             analysis=route.analysis,
             selection=route.selection,
             attempts=tuple(route.attempts),
-            model_used=answer.model_id if answer else None,
+            model_used=answer.model_id if answer and pattern is None else None,
             text=route.text,
             embeddings=route.embeddings,
             verification=route.verification,
@@ -181,6 +183,7 @@ class Recorder:
             error=error,
             notices=tuple(dict.fromkeys(route.notices)),
             parent_id=route.task.parent_id,
+            pattern=pattern,
             prompt=route.task.prompt if self.keep_prompts else None,
         )
 

@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from routing.errors import RegistryError
-from routing.types import CATEGORIES, Category, Complexity, CostPreference, Effort, MachineCheck, Tier
+from routing.types import CATEGORIES, Category, Complexity, CostPreference, Effort, MachineCheck, Role, Tier
 
 SCHEMA_FILE = Path(__file__).with_name("registry.schema.json")
 _SHOWN_PROBLEMS = 5
@@ -200,6 +200,13 @@ class CategoryFacts(_Row):
     )
 
 
+class RoleFacts(_Row):
+    """What a role in a pattern asks for, whatever the category of its task."""
+
+    strongest: Tier = Field(default=1, description="No stronger tier is needed, however hard the task reads")
+    weakest: Tier = Field(default=4, description="No weaker tier is good enough, however easy the task reads")
+
+
 EffortRow = tuple[Effort, Effort, Effort, Effort, Effort]
 
 
@@ -254,6 +261,9 @@ class Registry(_Row):
     categories: Mapping[Category, CategoryFacts] = Field(description="Facts of the eight categories")
     thinking_effort: tuple[EffortRow, EffortRow, EffortRow, EffortRow] = Field(
         description="How hard a model that can reason is asked to: a row for each tier 1 to 4, of complexity 1 to 5"
+    )
+    roles: Mapping[Role, RoleFacts] = Field(
+        default={}, description="What the steps of a pattern ask for beyond their category, by role"
     )
     policies: Mapping[str, Policy] = Field(description="Decision matrices by name")
 
@@ -318,6 +328,7 @@ def _contradictions(registry: Registry) -> Iterator[str]:
             yield f"{_place(('models', model.model_id, field))}: {problem}"
     yield from _same_api_id(registry.models.values())
     yield from _category_contradictions(registry)
+    yield from _role_contradictions(registry)
     yield from _matrix_contradictions(registry)
 
 
@@ -359,6 +370,12 @@ def _category_contradictions(registry: Registry) -> Iterator[str]:
             yield f"{_place(('categories', category))}: the row is missing"
         elif list(facts.tier_floor) != sorted(facts.tier_floor, reverse=True):
             yield f"{_place(('categories', category, 'tier_floor'))}: a harder task cannot do with a weaker tier"
+
+
+def _role_contradictions(registry: Registry) -> Iterator[str]:
+    for role, facts in registry.roles.items():
+        if facts.strongest > facts.weakest:
+            yield f"{_place(('roles', role, 'strongest'))}: tier {facts.strongest} is weaker than weakest, {facts.weakest}"
 
 
 def _matrix_contradictions(registry: Registry) -> Iterator[str]:

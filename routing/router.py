@@ -103,7 +103,7 @@ class Router:
         validate(task)
         async with self.recorder.recording(task, route_id) as route:
             with anyio.move_on_after(task.constraints.deadline_seconds) as deadline:
-                await self._answer(task, route, on_progress)
+                await self.answer(task, route, on_progress, self.purse_of(route))
             if deadline.cancelled_caught:
                 raise DeadlineExceeded(
                     f"no answer within deadline_seconds={task.constraints.deadline_seconds:g}. Allow more time, ask for less "
@@ -112,11 +112,11 @@ class Router:
         assert route.record is not None  # noqa: S101 - recording() leaves it where the block ended well
         return route.record
 
-    async def _answer(self, task: Task, route: OpenRoute, on_progress: OnProgress) -> None:
-        task = await self._resumed(task, route)
+    async def answer(self, task: Task, route: OpenRoute, on_progress: OnProgress, purse: Purse | None) -> None:
+        """Answer a task on a route that is being recorded, from this purse. Raises as `route` does, but for the deadline."""
+        task = await self.resumed(task, route)
         catalog = await self.catalog.current()
         session_id = route.session_id or route.new_session_id
-        purse = self._purse(task, session_id)
         low = await self._low_budget(task.caller, session_id)
         analysis = await self._understood(task, route, catalog, purse, thrifty=low is not None)
         await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
@@ -136,13 +136,15 @@ class Router:
             caller=task.caller,
         )
         await self._answered(task, route, request, dispatch)
-        if self.shadows is not None:
+        if self.shadows is not None and task.parent_id is None:
             self.shadows.consider(route, task, request, catalog)
 
-    def _purse(self, task: Task, session_id: str) -> Purse | None:
+    def purse_of(self, route: OpenRoute) -> Purse | None:
+        """What a route pays from; ``None`` where nothing limits it."""
+        task = route.task
         return self.wallet.purse(
             task.caller,
-            session_id,
+            task.session_id or route.new_session_id,
             call_microusd=task.constraints.max_cost_microusd,
             beyond_budgets=task.beyond_budgets,
         )
@@ -211,9 +213,12 @@ class Router:
         self, task: Task, route: OpenRoute, catalog: Catalog, purse: Purse | None, *, thrifty: bool
     ) -> TaskAnalysis:
         """The analysis, after a second opinion where it is uncertain; nobody is paid for one where to be ``thrifty``."""
-        route.analysis = analysis = await self.analyzer.analyze(task)
+        analysis = await self.analyzer.analyze(task)
+        if task.pattern is not None:
+            analysis = replace(analysis, pattern=task.pattern, role=task.role or "single")
+        route.analysis = analysis
         route.notices += self.analyzer.notices
-        if not self.second_opinion.wanted(task, analysis):
+        if task.role is not None or not self.second_opinion.wanted(task, analysis):
             return analysis
         analyst = None if thrifty else self._analyst(task, analysis, catalog)
 
@@ -270,7 +275,7 @@ class Router:
             return task
         return replace(task, constraints=replace(wish, cost_preference="cheapest"))
 
-    async def _resumed(self, task: Task, route: OpenRoute) -> Task:
+    async def resumed(self, task: Task, route: OpenRoute) -> Task:
         """The task with its session's history, unless the caller brought one. A new session begins with its first answer."""
         if task.session_id is None:
             return task

@@ -116,6 +116,7 @@ class Constraints:
     max_latency_ms: int | None = None
     min_quality: float | None = None
     deadline_seconds: float | None = None
+    denied_models: frozenset[str] = frozenset()
 
 
 VerifyMode = Literal["auto", "none", "schema", "code", "self", "custom"]
@@ -133,7 +134,7 @@ class Task:
     ``tools`` are those that the model may use, ``None`` the ones that fit the task. ``texts`` are for an embedding model;
     ``prompt`` then says what is wanted of them. ``verify`` says whether the answer is checked by machine.
     ``beyond_budgets`` where a person allowed it to exceed those of the settings. ``parent_id`` is the route of which it is a
-    step.
+    step; ``pattern`` is what that route follows, and ``role`` what the step does in it, which the selector heeds.
     """
 
     prompt: str
@@ -151,6 +152,8 @@ class Task:
     samples: int | None = None
     beyond_budgets: bool = False
     parent_id: str | None = None
+    pattern: Pattern | None = None
+    role: Role | None = None
     caller: str = LOCAL_CALLER
 
 
@@ -467,6 +470,32 @@ class Attempt:
     error: str | None = None
 
 
+StepStatus = Literal["completed", "rejected", "failed", "cancelled", "skipped"]
+"""What became of a step. ``rejected``: its answer did not pass its gate; ``skipped``: it was never begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatternStep:
+    """One step of a route that followed a pattern: a route of its own, whose figures these are.
+
+    ``route_id`` is ``None`` where it never became a route. ``detail`` is what is to be said of it: an error, what a gate found,
+    a judge's verdict. Steps of one ``name`` are tries of the same work, of which the last counts.
+    """
+
+    name: str
+    role: Role
+    status: StepStatus
+    route_id: str | None = None
+    model_used: str | None = None
+    text: str = ""
+    detail: str = ""
+    latency_ms: int = 0
+    usage: Usage = NO_USAGE
+    cost_microusd: int | None = 0
+    baseline_model: str | None = None
+    baseline_cost_microusd: int | None = None
+
+
 CachedBy = Literal["exact", "semantic"]
 """How an earlier answer to a task was found: by the very same words, or by the same meaning."""
 
@@ -478,7 +507,8 @@ class RouteRecord:
     Figures are sums over all attempts, the cost also over the tools that were used. ``baseline_*`` is what the same tokens
     would have cost on the baseline model; it is ``None`` where none has a known price. ``parent_id`` is the route that this one
     was a step of, whose figures are its own alone; ``cached`` says how an earlier answer was found that was given again.
-    ``prompt`` is there only where the user has it kept.
+    ``prompt`` is there only where the user has it kept. ``pattern`` is what its ``steps`` followed, where it has any; the
+    ledger keeps those as routes of their own.
     """
 
     route_id: str
@@ -507,6 +537,14 @@ class RouteRecord:
     parent_id: str | None = None
     cached: CachedBy | None = None
     prompt: str | None = field(default=None, repr=False)
+    pattern: Pattern | None = None
+    steps: tuple[PatternStep, ...] = ()
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the work of some step is missing from the answer."""
+        last = {step.name: step.status for step in self.steps}
+        return any(status != "completed" for status in last.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -230,6 +230,11 @@ def change(content: Document, path: str, value: object) -> Document:
             "x",
             "providers 'acme', field base_ur: there is no such field. Did you mean base_url",
         ),
+        (
+            "roles",
+            {"planner": {"strongest": 3, "weakest": 1}},
+            "roles 'planner', field strongest: tier 3 is weaker than weakest, 1",
+        ),
         ("categories/embedding/tier_floor", [1, 2, 3, 4, 4], "categories 'embedding', field tier_floor: a harder task"),
         (
             "categories/embedding/max_output_tokens",

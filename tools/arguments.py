@@ -37,6 +37,10 @@ Criteria = Annotated[str | None, Field(description="For custom")]
 BatchVerify = Annotated[Annotated[VerifyMode, WithJsonSchema({"type": "string"})] | None, Field(description="Likewise")]
 """The modes of route_and_answer, which a second list would make every host pay for twice."""
 
+PatternOf = Annotated[
+    dict[str, Any] | None,
+    Field(description="Several calls: kind chain, sections, best_of, orchestrate or evaluate; {} tells their forms"),
+]
 Detach = Annotated[bool, Field(description="Go on if the connection is lost")]
 DEADLINE_SECONDS = 50.0
 """Hosts give up at 60."""

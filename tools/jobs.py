@@ -81,7 +81,7 @@ class AnswerResult(Result):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    status: Literal["running", "completed", "failed"]
+    status: Literal["running", "completed", "partial", "failed"]
 
 
 async def get_answer(

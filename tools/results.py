@@ -21,8 +21,10 @@ from routing.types import (
     FinishReason,
     ModelSelection,
     Pattern,
+    PatternStep,
     Role,
     RouteRecord,
+    StepStatus,
     TaskAnalysis,
     Verdict,
     VerificationStep,
@@ -172,12 +174,48 @@ class StepResult(Result):
         )
 
 
+LONGEST_STEP_CHARS = 400
+"""What is shown of a step's answer; get_answer has the whole of it, by the step's own route_id."""
+
+
+class PatternStepResult(Result):
+    """One step of a pattern."""
+
+    name: str
+    role: Role
+    status: StepStatus
+    route_id: str | None
+    model_used: str | None
+    response: str
+    next_start_index: int | None = Field(description="get_answer has the rest, by the step's route_id")
+    detail: str
+    latency_ms: int
+    cost_usd: float | None
+
+    @classmethod
+    def of(cls, step: PatternStep) -> PatternStepResult:
+        """From what was booked."""
+        is_cut = len(step.text) > LONGEST_STEP_CHARS
+        return cls(
+            name=step.name,
+            role=step.role,
+            status=step.status,
+            route_id=step.route_id,
+            model_used=step.model_used,
+            response=step.text[:LONGEST_STEP_CHARS],
+            next_start_index=LONGEST_STEP_CHARS if is_cut else None,
+            detail=step.detail[:LONGEST_STEP_CHARS],
+            latency_ms=step.latency_ms,
+            cost_usd=usd(step.cost_microusd),
+        )
+
+
 class RouteResult(Result):
     """An answer and its bill; while it runs, and where it failed, only what is known of it."""
 
     session_id: str | None = Field(default=None, description="Pass it on to continue the conversation")
     route_id: str
-    status: Literal["running", "completed", "failed"]
+    status: Literal["running", "completed", "partial", "failed"]
     response: str = ""
     next_start_index: int | None = Field(default=None, description="get_answer has the rest from there")
     finish_reason: FinishReason | None = None
@@ -198,22 +236,23 @@ class RouteResult(Result):
     )
     attempts: list[AttemptResult] = Field(default=[])
     verification: list[StepResult] = Field(default=[], description="Answers checked on the way to this one")
+    steps: list[PatternStepResult] = Field(default=[])
     notices: list[str] = Field(default=[])
 
     @classmethod
     def of(cls, record: RouteRecord) -> RouteResult:
         """From the record of a completed route."""
-        if record.analysis is None or record.selection is None or record.model_used is None:
+        if record.analysis is None or record.model_used is None:
             raise ValueError(f"route {record.route_id} was not completed")
         return cls(
             session_id=record.session_id,
             route_id=record.route_id,
-            status="completed",
+            status="partial" if record.is_partial else "completed",
             response=record.text,
             finish_reason=record.finish_reason,
             model_used=record.model_used,
             task_analysis=AnalysisResult.of(record.analysis),
-            model_selection=SelectionResult.of(record.selection),
+            model_selection=SelectionResult.of(record.selection) if record.selection else None,
             actual_input_tokens=record.usage.input_tokens,
             actual_output_tokens=record.usage.output_tokens,
             tokens_estimated=record.usage.estimated,
@@ -226,6 +265,7 @@ class RouteResult(Result):
             embeddings=EmbeddingsResult.of(record.embeddings) if record.embeddings else None,
             attempts=[AttemptResult.of(attempt) for attempt in record.attempts],
             verification=[StepResult.of(step) for step in record.verification],
+            steps=[PatternStepResult.of(step) for step in record.steps],
             notices=list(record.notices),
         )
 
@@ -254,10 +294,11 @@ def answered(record: RouteRecord, counter: TokenCounter, start: int = 0) -> Call
     rest = end if end < len(record.text) else None
     part = record.text[start:end]
     result = RouteResult.of(record).model_copy(update={"response": part, "next_start_index": rest})
-    bill = (
-        f"{result.model_used}, {spoken_usd(record.cost_microusd)}, session_id {result.session_id}{_verdict_on(record)}"
+    by = f"{record.pattern} in {len(record.steps)} steps" if record.steps else result.model_used
+    bill = f"{by}, {spoken_usd(record.cost_microusd)}, session_id {result.session_id}{_verdict_on(record)}"
+    notices = "".join(
+        f"\nNote: {notice}" for notice in (*record.notices, *_what_is_missing(record), *_where_the_rest_is(record, end))
     )
-    notices = "".join(f"\nNote: {notice}" for notice in (*record.notices, *_where_the_rest_is(record, end)))
     pictures = [
         ImageContent(data=base64.b64encode(image.data).decode("ascii"), mime_type=image.media_type)
         for image in record.images
@@ -274,6 +315,15 @@ def _verdict_on(record: RouteRecord) -> str:
         if step.returned and step.verdict not in ("failed", "unchecked"):
             return f", {step.verdict}: {', '.join(finding.check for finding in step.telling)}"
     return ""
+
+
+def _what_is_missing(record: RouteRecord) -> list[str]:
+    """The steps whose work is not in the answer."""
+    if not record.is_partial:
+        return []
+    last = {step.name: step for step in record.steps}
+    told = (f"{step.name} ({step.status})" for step in last.values() if step.status != "completed")
+    return [f"PARTIAL answer. Missing: {', '.join(told)}; steps say why."]
 
 
 def _where_the_rest_is(record: RouteRecord, end: int) -> list[str]:

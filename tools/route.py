@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from pydantic import BaseModel, Field
 
 from routing.errors import BudgetExceeded
 from routing.estimate import Estimate, estimates
-from routing.jobs import Running
+from routing.jobs import Running, Work
 from routing.pricing import usd
 from routing.router import Decision
 from routing.types import RouteRecord, Task
@@ -37,6 +38,7 @@ from tools.base import (
     strict_tool,
 )
 from tools.results import (
+    LONGEST_STEP_CHARS,
     AnalysisResult,
     ClassifyResult,
     EstimateResult,
@@ -79,6 +81,7 @@ async def route_and_answer(
     tests: given.Tests = None,
     criteria: given.Criteria = None,
     response_schema: Annotated[dict[str, Any] | None, Field(description="JSON schema of the answer")] = None,
+    pattern: given.PatternOf = None,
 ) -> Annotated[CallToolResult, RouteResult] | InputRequiredResult:
     """Delegate a self-contained task to the cheapest model that is good enough, and get its answer with what it cost and
     saved. Use it for work that does not need you: summaries, drafts, translations, extraction, classification, code to a
@@ -114,7 +117,8 @@ async def route_and_answer(
     )
     counter = services.router.assembler.counter
     with errors_for_the_model():
-        outcome = await _routed(ctx, task, deadline_seconds=deadline_seconds, detach=detach)
+        work = None if pattern is None else by_pattern(pattern, services)
+        outcome = await _routed(ctx, task, work, deadline_seconds=deadline_seconds, detach=detach)
         if isinstance(outcome, InputRequiredResult):
             return outcome
         if isinstance(outcome, Running):
@@ -124,6 +128,22 @@ async def route_and_answer(
     return answered(outcome, counter)
 
 
+def by_pattern(document: Mapping[str, Any], services: Services) -> Work:
+    """Have a task answered by a pattern.
+
+    Raises:
+        InvalidTask: there is no such pattern; the message says what there is.
+
+    """
+    from routing.patterns import Patterns, parse  # noqa: PLC0415 - most tasks follow none
+
+    async def keep(record: RouteRecord) -> None:
+        if len(record.text) > LONGEST_STEP_CHARS:
+            await services.jobs.keep(record)
+
+    return functools.partial(Patterns(router=services.router, keep=keep).run, parse(document))
+
+
 class GoOn(BaseModel):
     """What a person is asked."""
 
@@ -131,14 +151,14 @@ class GoOn(BaseModel):
 
 
 async def _routed(
-    ctx: AnyContext, task: Task, *, deadline_seconds: float, detach: bool
+    ctx: AnyContext, task: Task, work: Work | None, *, deadline_seconds: float, detach: bool
 ) -> RouteRecord | Running | InputRequiredResult:
     """Route a task; where a budget does not allow it, ask the host's user, if the host can, whether to go on."""
     jobs, on_progress = services_of(ctx).jobs, relay(ctx)
     said = _said_already(ctx)
     task = replace(task, beyond_budgets=bool(said))
     try:
-        return await jobs.route(task, on_progress, deadline_seconds=deadline_seconds, detach=detach)
+        return await jobs.route(task, on_progress, deadline_seconds=deadline_seconds, detach=detach, work=work)
     except BudgetExceeded as refusal:
         if said is not None or not refusal.negotiable or not _can_ask(ctx):
             raise
@@ -149,7 +169,7 @@ async def _routed(
         if not (isinstance(answer, AcceptedElicitation) and answer.data.go_on):
             raise
     task = replace(task, beyond_budgets=True)
-    return await jobs.route(task, on_progress, deadline_seconds=deadline_seconds, detach=detach)
+    return await jobs.route(task, on_progress, deadline_seconds=deadline_seconds, detach=detach, work=work)
 
 
 def _can_ask(ctx: AnyContext) -> bool:

@@ -153,6 +153,8 @@ class Selector:
         choice = self._by_matrix(eligible, needs)
         if needs.constraints.cost_preference == "best_quality" or choice.ranked[0].last_resort:
             return choice
+        if needs.role is not None and needs.outlook.given_up:
+            return choice
         return self._by_outlook(choice, eligible, needs)
 
     def _by_outlook(self, choice: _Choice, eligible: Sequence[Model], needs: Requirements) -> _Choice:
@@ -161,7 +163,7 @@ class Selector:
             return _given_up(choice, eligible, needs.outlook)
         reference = choice.ranked[0]
         current = [model for model in eligible if not (model.last_resort or model.superseded_by)]
-        if self._is_uncertain(needs):
+        if self._is_uncertain(needs) or needs.role is not None:
             current = [model for model in current if model.tier <= self._required_tier(needs)]
         found = preferred(reference, current, needs.outlook, lambda model: expected_cost(model, needs))
         if found is None:
@@ -199,6 +201,9 @@ class Selector:
         """The weakest tier that is good enough: a number from 1 (strongest) to 4."""
         analysis, preference = needs.analysis, needs.constraints.cost_preference
         floor = needs.catalog.registry.categories[analysis.category].tier_floor[analysis.complexity - 1]
+        if role := needs.role:
+            strongest = 1 if preference == "best_quality" else role.strongest
+            return min(max(floor, strongest), role.weakest)
         if preference == "best_quality" and analysis.complexity >= HIGH_COMPLEXITY:
             return 1
         if preference != "cheapest" and self._is_uncertain(needs):
@@ -206,8 +211,10 @@ class Selector:
         return floor
 
     def _overruled(self, named: Model, needs: Requirements) -> bool:
-        """Whether a rule is stronger than the matrix: best quality on hard tasks, and doubt about the category."""
+        """Whether a rule is stronger than the matrix: a role's tiers, best quality on hard tasks, doubt about the category."""
         preference = needs.constraints.cost_preference
+        if needs.role is not None:
+            return named.tier > self._required_tier(needs) or named.tier < needs.role.strongest
         if preference == "best_quality" and needs.analysis.complexity >= HIGH_COMPLEXITY:
             return named.tier > 1
         return preference == "balanced" and self._is_uncertain(needs) and named.tier > _UNCERTAIN_TIER

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from routing.catalog import Catalog
 from routing.pricing import cost_microusd, spoken_usd
-from routing.registry import Model
+from routing.registry import Model, RoleFacts
 from routing.selector.outlook import NO_OUTLOOK, Outlook
 from routing.types import Constraints, SensitivePolicy, Task, TaskAnalysis, Usage
 
@@ -42,6 +42,11 @@ class Requirements:
     @property
     def constraints(self) -> Constraints:
         return self.task.constraints
+
+    @property
+    def role(self) -> RoleFacts | None:
+        """What the task's role in a pattern asks for, where it has one that asks for something."""
+        return self.catalog.registry.roles.get(self.task.role) if self.task.role else None
 
     @property
     def wants_tools(self) -> bool:
@@ -112,6 +117,10 @@ def _provider_unwanted(model: Model, needs: Requirements) -> str | None:
     if allowed and model.provider not in allowed:
         return f"allowed_providers leaves out {model.provider}"
     return None
+
+
+def _model_unwanted(model: Model, needs: Requirements) -> str | None:
+    return "another model than this one is wanted" if model.model_id in needs.constraints.denied_models else None
 
 
 def _not_self_hosted(model: Model, needs: Requirements) -> str | None:
@@ -187,6 +196,7 @@ CHECKS: tuple[Callable[[Model, Requirements], str | None], ...] = (
     _not_configured,
     _wrong_kind,
     _provider_unwanted,
+    _model_unwanted,
     _not_self_hosted,
     _must_stay_here,
     _lacks_capability,

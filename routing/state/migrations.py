@@ -159,7 +159,7 @@ def _two_digits(milliseconds: str) -> str:
     return f"CASE WHEN {milliseconds} < 100 THEN {milliseconds}{steps} ELSE {milliseconds} / 100000 * 100000 END"
 
 
-_NEW_ROUTES = "route_id IN (SELECT route_id FROM routes WHERE id > (SELECT up_to FROM summed))"
+_NEW_ROUTES = "route_id IN (SELECT route_id FROM routes WHERE id > (SELECT up_to FROM summed) AND pattern IS NULL)"
 
 
 def _summed(table: str, keys: tuple[str, ...], sums: tuple[str, ...], figures: str) -> tuple[str, str, str]:
@@ -495,6 +495,9 @@ SUM_UP = f"""{_ADD_ROUTES}{_ADD_ATTEMPTS}{_ADD_LATENCIES}{_ADD_POLICIES}{_ADD_MO
 """
 """Adds the routes that are not in the sums yet."""
 
+_PATTERNS = "ALTER TABLE routes ADD COLUMN pattern TEXT"
+"""What a route with steps followed. Its steps are routes of their own, so it adds nothing to the sums."""
+
 MIGRATIONS: tuple[str, ...] = (
     _LEDGER_AND_SESSIONS,
     _TOOLS_CALLED,
@@ -511,4 +514,5 @@ MIGRATIONS: tuple[str, ...] = (
     _TREES,
     _SUMMED_TOGETHER,
     _OPINIONS,
+    _PATTERNS,
 )

@@ -18,6 +18,7 @@ from typing import Any
 import apsw
 
 from routing.errors import UnknownHandle
+from routing.pricing import with_steps
 from routing.state import (
     LEASE_SECONDS,
     NO_SUCH_ANSWER,
@@ -31,7 +32,7 @@ from routing.state import (
 from routing.state.database import Database, Row, json_text, restored, select, stored
 from routing.state.handles import new_handle
 from routing.state.leases import Leases
-from routing.types import Embeddings, Image, RouteRecord, Similarity
+from routing.types import Embeddings, Image, PatternStep, RouteRecord, Similarity, Usage
 
 _DIED = "the server that worked on it ended before it was answered. Ask again to get an answer."
 
@@ -218,17 +219,25 @@ def _content_of(record: RouteRecord) -> Row:
         "text": record.text,
         "images": [[image.media_type, base64.b64encode(image.data).decode("ascii")] for image in record.images],
         "embeddings": asdict(record.embeddings) if record.embeddings else None,
+        "steps": [asdict(step) for step in record.steps],
     }
 
 
 def _with_content(record: RouteRecord, content: Row) -> RouteRecord:
     images: Sequence[tuple[str, str]] = content["images"]
-    return replace(
+    steps: Sequence[Row] = content.get("steps", ())  # what was written before there were any has none
+    whole = replace(
         record,
         text=content["text"],
         images=tuple(Image(media_type=kind, data=base64.b64decode(data)) for kind, data in images),
         embeddings=_embeddings_of(content["embeddings"]) if content["embeddings"] else None,
     )
+    return with_steps(whole, tuple(map(_step_of, steps))) if steps else whole
+
+
+def _step_of(document: Row) -> PatternStep:
+    usage: Row = {"usage": Usage(**document["usage"])}
+    return PatternStep(**{**document, **usage})
 
 
 def _embeddings_of(document: dict[str, Any]) -> Embeddings:

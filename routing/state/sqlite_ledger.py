@@ -68,10 +68,10 @@ class SqliteLedger:
 _INSERT_ROUTE = """
 INSERT INTO routes (route_id, caller, session_id, started_at, latency_ms, outcome, prompt_sha256, model_used, finish_reason,
   cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, tools_microusd, analysis,
-  selection, verification, parent_id, cached, prompt)
+  selection, verification, parent_id, cached, prompt, pattern)
 VALUES (:route_id, :caller, :session_id, :started_at, :latency_ms, :outcome, :prompt_sha256, :model_used, :finish_reason,
   :cost_microusd, :baseline_model, :baseline_cost_microusd, :error, :usage, :notices, :tools, :tools_microusd,
-  :analysis, :selection, :verification, :parent_id, :cached, :prompt)
+  :analysis, :selection, :verification, :parent_id, :cached, :prompt, :pattern)
 """
 
 _INSERT_ATTEMPT = """
@@ -97,7 +97,7 @@ VALUES (:route_id, :caller, :model_id, :provider, :category, :started_at, :laten
 _ROUTE_COLUMNS = """
 SELECT route_id, caller, session_id, started_at, latency_ms, outcome, prompt_sha256, model_used, finish_reason,
   cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, analysis, selection,
-  verification, parent_id, cached, prompt
+  verification, parent_id, cached, prompt, pattern
 FROM routes
 """
 
@@ -111,7 +111,7 @@ FROM attempts WHERE route_id = :route_id ORDER BY position
 """
 
 _SUM_ROUTES = """
-SELECT count(*) AS routes, coalesce(sum(baseline_cost_microusd), 0) AS baseline_microusd,
+SELECT count(*) FILTER (WHERE pattern IS NULL) AS routes, coalesce(sum(baseline_cost_microusd), 0) AS baseline_microusd,
   coalesce(sum(tools_microusd), 0) AS tools_microusd
 FROM routes WHERE caller = :caller AND started_at >= :since
 """
@@ -141,7 +141,7 @@ _USAGE_COLUMNS = tuple(part.name for part in fields(Usage))
 _ROUTE_SCALARS = tuple(
     part.name
     for part in fields(RouteRecord)
-    if part.name not in {*_DOCUMENTS, "attempts", "text", "images", "embeddings"}
+    if part.name not in {*_DOCUMENTS, "attempts", "text", "images", "embeddings", "steps"}
 )
 _ATTEMPT_SCALARS = tuple(part.name for part in fields(Attempt) if part.name != "usage")
 

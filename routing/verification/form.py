@@ -67,10 +67,11 @@ _SLACK = 0.1
 
 
 def fits_schema(work: Work) -> Finding | None:
-    """JSON by the schema that came with the task."""
+    """JSON by the schema that came with the task. What a schema refers to outside of itself is not fetched."""
     if work.schema is None:
         return None
     from jsonschema.validators import validator_for  # noqa: PLC0415 - 50 ms that only a task with a schema should pay
+    from referencing import Registry  # noqa: PLC0415 - as above
 
     fenced = _FENCE.match(work.answer)
     try:
@@ -79,7 +80,11 @@ def fits_schema(work: Work) -> Finding | None:
         where = f"line {problem.lineno}, column {problem.colno}"
         return Finding(check="schema", passed=False, detail=f"it is not JSON: {problem.msg} at {where}")
     plain: dict[str, Any] = {**work.schema}
-    misfits = [f"{error.json_path}: {error.message}" for error in validator_for(plain)(plain).iter_errors(document)]
+    validator = validator_for(plain)(plain, registry=Registry())
+    try:
+        misfits = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document)]
+    except Exception:  # noqa: BLE001 - a schema can be wrong in any way, which tells nothing of the answer
+        return None
     detail = f"it does not fit the schema: {'; '.join(misfits[:3])}" if misfits else "it fits the JSON schema"
     return Finding(check="schema", passed=not misfits, detail=detail)
 

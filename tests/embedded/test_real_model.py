@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 import platformdirs
@@ -20,6 +21,7 @@ from routing.embedded.assets import QWEN_CODER_HALF_BILLION, fetch
 from routing.embedded.runtime import MODEL_ID, EmbeddedRuntime
 from routing.types import Access, Answer, ModelRequest, OnProgress, Progress, Target, ToolOutcome, ToolSpec
 from tests.builders import request, target
+from tests.host import data_of
 
 
 async def ignore(progress: Progress) -> None:
@@ -128,3 +130,37 @@ async def test_a_task_that_names_python_is_computed_in_the_sandbox_and_answered(
     assert result.structured_content["model_used"] == "local/qwen2.5-coder-0.5b-instruct"
     assert "execute_python" in result.structured_content["tools_called"]
     assert "170141183460469231731687303715884105727" in result.structured_content["response"]
+
+
+PATTERNS: dict[str, dict[str, Any]] = {
+    "chain": {"steps": [{"prompt": "{input}"}, {"prompt": "Translate into French: {previous}"}]},
+    "sections": {"sections": ["In one word: {input}", "In three words: {input}"]},
+    "best_of": {"samples": 2, "choose": "vote"},
+    "orchestrate": {"subtasks": 2},
+    "evaluate": {"criteria": ["it names a city"], "rounds": 1},
+}
+
+
+@pytest.mark.anyio
+async def test_every_pattern_runs_on_the_model_of_this_machine_from_its_first_step_to_its_last(
+    weights_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "models").symlink_to(weights_folder)
+    for name, value in {"POINTSMAN_HOME": str(home), "POINTSMAN_DISCOVER": "false"}.items():
+        monkeypatch.setenv(name, value)
+    question = {"prompt": "What is the capital of France?", "max_tokens": 24, "verify": "none", "deadline_seconds": 300}
+    answers: dict[str, dict[str, Any]] = {}
+    async with Client(server.mcp) as host:
+        for kind, spec in PATTERNS.items():
+            pattern = {"kind": kind, **spec}
+            answers[kind] = data_of(await host.call_tool("route_and_answer", {**question, "pattern": pattern}))
+
+    for kind, data in answers.items():
+        assert data["response"], kind
+        assert data["status"] == "completed", (kind, data["steps"])
+        assert {step["model_used"] for step in data["steps"]} == {"local/qwen2.5-coder-0.5b-instruct"}
+    assert "Paris" in answers["best_of"]["response"]
+    assert {"planner", "worker"} <= {step["role"] for step in answers["orchestrate"]["steps"]}
+    assert [step["role"] for step in answers["evaluate"]["steps"]] == ["optimizer", "evaluator"]

@@ -12,7 +12,7 @@ from routing.registry import Model
 from routing.selector import Selector
 from routing.selector.constraints import Requirements, rejection
 from routing.selector.matrix import cell_for, columns_for
-from routing.types import Constraints, Task
+from routing.types import Constraints, CostPreference, Role, Task
 from tests.builders import analysis, catalog, model, task
 
 FRONTIER = model("acme/frontier", tier=1, prices={"input": 10, "output": 40}, quality_index=80)
@@ -280,3 +280,43 @@ def test_a_judge_is_never_the_author_and_never_weaker(author: str, denied: set[s
         tiers = {row.model_id: row.tier for row in ALL}
         assert judge != author
         assert tiers[judge] <= tiers[author]
+
+
+ROLES = {"planner": {"weakest": 1}, "worker": {"strongest": 3}, "synthesizer": {"strongest": 2, "weakest": 3}}
+
+
+def in_role(role: Role | None, complexity: int, preference: CostPreference = "balanced", **denied: Any) -> str:
+    rows = catalog(*ALL, matrix={"default": "acme/strong", "high_complexity": "acme/frontier"}, roles=ROLES)
+    a_task = replace(task(cost_preference=preference, **denied), role=role)
+    return Selector().select(a_task, analysis(complexity=complexity), rows).primary_model
+
+
+@pytest.mark.parametrize(
+    ("role", "complexity", "model_id"),
+    [
+        ("planner", 1, "acme/frontier"),
+        ("planner", 5, "acme/frontier"),
+        ("worker", 1, "other/light"),
+        ("worker", 5, "other/workhorse"),
+        ("synthesizer", 1, "acme/strong"),
+        ("synthesizer", 5, "acme/strong"),
+        ("optimizer", 2, "acme/strong"),
+        (None, 5, "acme/frontier"),
+    ],
+)
+def test_a_role_in_a_pattern_moves_the_tier_within_its_bounds_however_the_task_reads(
+    role: Role | None, complexity: int, model_id: str
+) -> None:
+    assert in_role(role, complexity) == model_id
+
+
+def test_a_worker_is_as_strong_as_may_be_where_the_caller_wants_the_best() -> None:
+    assert in_role("worker", 3, "best_quality") == "acme/frontier"
+
+
+def test_a_cheap_planner_is_the_cheapest_of_its_tier() -> None:
+    assert in_role("planner", 1, "cheapest") == "acme/frontier"
+
+
+def test_a_model_that_is_not_wanted_leaves_its_place_to_another() -> None:
+    assert in_role("worker", 1, denied_models=frozenset({"other/light"})) == "other/workhorse"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from routing.types import Finding
 from routing.verification import Verification, verify
 from routing.verification.code import given_tests, program_of
 from routing.verification.work import Work
+from tests.upstream import Upstream
 
 SCHEMA = {
     "type": "object",
@@ -114,6 +116,33 @@ def test_json_is_held_to_its_schema_and_the_place_of_the_fault_is_told() -> None
     assert fenced.is_verified
     assert "$.age" in misfit.request
     assert "line 1, column 1" in no_json.request
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "{upstream}/secret"},
+        {"$ref": "#/nowhere"},
+        {"type": "nonsense"},
+        {"type": 7},
+        {"pattern": "("},
+    ],
+)
+def test_a_schema_that_cannot_be_followed_tells_nothing_and_fetches_nothing(
+    schema: dict[str, Any], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: list[object] = []
+
+    def connect(_: object, address: object) -> None:
+        reached.append(address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    followed = {
+        name: value.format(upstream=upstream.url) if name == "$ref" else value for name, value in schema.items()
+    }
+
+    assert passed(checked('"Ada"', schema=followed), "schema") is None
+    assert reached == []
 
 
 @pytest.mark.parametrize(
