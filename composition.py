@@ -36,6 +36,7 @@ from routing.guard import LedgerGuard
 from routing.jobs import JobRunner
 from routing.learning.quality import SHIPPED
 from routing.pricing import microusd
+from routing.profiles import Apply, ProfilingAnalyzer, as_it_is, with_profile
 from routing.recorder import Recorder
 from routing.registry import RegistryFile
 from routing.router import Router
@@ -46,7 +47,7 @@ from routing.state import Budgets, Feedback
 from routing.state.sqlite import SqliteStore
 from routing.telemetry import Observer, Telemetry
 from routing.tokens import TokenCounter
-from routing.types import OnProgress
+from routing.types import Analyzer, OnProgress
 from tools import loop_tools, offered_tools
 from tools.base import Services
 from tools.fetching.addresses import Allowed
@@ -113,6 +114,19 @@ def forecasts_of(settings: Settings, feedback: Feedback, guard: LedgerGuard) -> 
         return None
     folder = settings.quality_weights or SHIPPED
     return Forecasts(feedback, max_loss=settings.max_loss, exploration=settings.exploration, guard=guard, folder=folder)
+
+
+def analyzer_of(settings: Settings, registry: RegistryFile, counter: TokenCounter) -> Analyzer:
+    """What understands tasks: rules, weights over them and, unless profiles are off, which of them a task is for."""
+    cascade = CascadeAnalyzer(RulesAnalyzer(counter), mode=settings.analyzer, threads=settings.local_threads)
+    if settings.profiles == "off":
+        return cascade
+    return ProfilingAnalyzer(inner=cascade, profiles=lambda: registry.current().profiles)
+
+
+def profiles_of(settings: Settings) -> Apply:
+    """What becomes of a task whose profile was found."""
+    return functools.partial(with_profile, usual=settings.cost_preference) if settings.profiles == "apply" else as_it_is
 
 
 def wallet_of(settings: Settings, store: Budgets, search: WebSearch) -> Wallet:
@@ -211,7 +225,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
         router = Router(
             catalog=catalog,
             sessions=store.sessions,
-            analyzer=CascadeAnalyzer(RulesAnalyzer(counter), mode=settings.analyzer, threads=settings.local_threads),
+            analyzer=analyzer_of(settings, registry, counter),
             second_opinion=SecondOpinion(threshold=settings.confidence_threshold, mode=settings.analyzer),
             selector=Selector(confidence_threshold=settings.confidence_threshold, sensitive=settings.sensitive),
             assembler=Assembler(counter=counter, toolbox=toolbox),
@@ -226,6 +240,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             forecasts=forecasts_of(settings, store.feedback, guard),
             run_tests=functools.partial(run_tests, sandbox),
             shadows=shadows,
+            apply_profile=profiles_of(settings),
         )
         jobs = JobRunner(router, store.jobs)
         batches = BatchRunner(router, store.jobs, store.ledger, concurrency=settings.batch_concurrency)

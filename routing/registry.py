@@ -232,6 +232,24 @@ class Policy(_Row):
     matrix: Mapping[Category, MatrixRow] = Field(description="One row for each of the eight categories")
 
 
+class Profile(_Row):
+    """A specialised agent: which messages are its own, and how they are answered where profiles are applied."""
+
+    description: str = Field(default="", description="What its messages are about")
+    examples: tuple[str, ...] = Field(min_length=1, description="Messages that are its own; the more varied, the better")
+    keywords: tuple[str, ...] = Field(
+        default=(), description="Words and phrases that speak for it; * at a word's end stands for any ending"
+    )
+    system_prompt: str | None = Field(default=None, description="System prompt of messages that bring none")
+    cost_preference: CostPreference | None = Field(
+        default=None, description="Preference of messages that name none; null leaves it to the settings"
+    )
+    min_quality: _Score | None = Field(default=None, description="Weakest model that is asked, by quality index")
+    tools: tuple[str, ...] | None = Field(
+        default=None, description="Tools that its model may use; null leaves it to the task"
+    )
+
+
 class Registry(_Row):
     """Everything that registry.json says, checked, with the user's own file laid over it."""
 
@@ -245,6 +263,7 @@ class Registry(_Row):
         description="How hard a model that can reason is asked to: a row for each tier 1 to 4, of complexity 1 to 5"
     )
     policies: Mapping[str, Policy] = Field(description="Decision matrices by name")
+    profiles: Mapping[str, Profile] = Field(default_factory=dict, description="Specialised agents by name")
 
     @model_validator(mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from routing.embeddings import embeddings_of, texts_in, wanted_of
 from routing.errors import DeadlineExceeded, InvalidTask, NoEligibleModel
 from routing.escalation import Checked, Escalation, RunTests, no_tests
 from routing.forecasts import Forecasts
+from routing.profiles import Apply, as_it_is
 from routing.recorder import OpenRoute, Recorder
 from routing.registry import Model
 from routing.selector import Selector
@@ -78,6 +79,7 @@ class Router:
     run_tests: RunTests = no_tests
     second_opinion: SecondOpinion = field(default_factory=lambda: SecondOpinion(threshold=0))
     shadows: Shadows | None = None
+    apply_profile: Apply = as_it_is
 
     async def route(self, task: Task, on_progress: OnProgress, route_id: str | None = None) -> RouteRecord:
         """Answer a task, under the ``route_id`` that its caller was told, or a new one.
@@ -110,6 +112,7 @@ class Router:
         purse = self._purse(task, session_id)
         low = await self._low_budget(task.caller, session_id)
         analysis = await self._understood(task, route, catalog, purse, thrifty=low is not None)
+        task = self.apply_profile(task, analysis, catalog.registry)
         await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
         outlook = await self._outlook(task, analysis, catalog, key=route.route_id)
         task, selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)
@@ -169,6 +172,7 @@ class Router:
             task = replace(task, history=await self.sessions.history(task.session_id, task.caller))
         catalog = await self.catalog.current()
         analysis = await self.analyzer.analyze(task)
+        task = self.apply_profile(task, analysis, catalog.registry)
         low = await self._low_budget(task.caller, task.session_id)
         outlook = replace(await self._outlook(task, analysis, catalog, key=""), exploration=0.0)
         selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)[1]

@@ -106,6 +106,9 @@ class Settings(BaseModel):
     confidence_threshold: float = Field(
         0.7, ge=0, le=1, description="Below this, a cheap model is asked, or the task goes to tier 2 or better"
     )
+    profiles: Literal["off", "report", "apply"] = Field(
+        "report", description="Agent profiles: off, report which one a task is for, or apply its prompt and preferences"
+    )
     sensitive: SensitivePolicy = Field(
         "allow", description="Tasks that hold a secret or personal data: allow, notice, or local_only"
     )

@@ -48,6 +48,7 @@ class AnalysisResult(Result):
     role: Role
     language: str
     sensitive: bool
+    profile: str | None
     analyzer: str
     reasoning: str
 
