@@ -23,6 +23,8 @@ from routing.assembler import Assembler
 from routing.batches import BatchRunner
 from routing.budgets import Wallet
 from routing.catalog import CatalogSource
+from routing.context.plan import Planner
+from routing.context.reading import Reader
 from routing.dispatch.engine import DispatchEngine
 from routing.dispatch.providers import ProviderPool
 from routing.dispatch.retry import RetryPolicy
@@ -222,12 +224,18 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             watch=telemetry.attempt,
         )
         shadows = Shadows(dispatcher, wallet, store.ledger, share=settings.shadow_share, model_id=settings.shadow_model)
+        selector = Selector(confidence_threshold=settings.confidence_threshold, sensitive=settings.sensitive)
+        planner = Planner(
+            selector=selector,
+            overflow=settings.overflow == "parts",
+            compress_above=settings.compress_above_tokens,
+        )
         router = Router(
             catalog=catalog,
             sessions=store.sessions,
             analyzer=analyzer_of(settings, registry, counter),
             second_opinion=SecondOpinion(threshold=settings.confidence_threshold, mode=settings.analyzer),
-            selector=Selector(confidence_threshold=settings.confidence_threshold, sensitive=settings.sensitive),
+            selector=selector,
             assembler=Assembler(counter=counter, toolbox=toolbox),
             dispatcher=dispatcher,
             recorder=Recorder(
@@ -241,6 +249,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             run_tests=functools.partial(run_tests, sandbox),
             shadows=shadows,
             apply_profile=profiles_of(settings),
+            reader=Reader(planner=planner, dispatcher=dispatcher, counter=counter),
         )
         jobs = JobRunner(router, store.jobs)
         batches = BatchRunner(router, store.jobs, store.ledger, concurrency=settings.batch_concurrency)

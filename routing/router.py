@@ -13,6 +13,8 @@ from routing.analyzer.model_backed import SecondOpinion, analyst_of, asking, que
 from routing.assembler import Assembler
 from routing.budgets import Purse, Wallet, lowest, spoken
 from routing.catalog import Catalog, CatalogSource
+from routing.context.plan import Plan
+from routing.context.reading import Reader
 from routing.dispatch.engine import Dispatch, DispatchEngine
 from routing.embeddings import embeddings_of, texts_in, wanted_of
 from routing.errors import DeadlineExceeded, InvalidTask, NoEligibleModel
@@ -80,6 +82,7 @@ class Router:
     second_opinion: SecondOpinion = field(default_factory=lambda: SecondOpinion(threshold=0))
     shadows: Shadows | None = None
     apply_profile: Apply = as_it_is
+    reader: Reader | None = None
 
     async def route(self, task: Task, on_progress: OnProgress, route_id: str | None = None) -> RouteRecord:
         """Answer a task, under the ``route_id`` that its caller was told, or a new one.
@@ -115,23 +118,64 @@ class Router:
         task = self.apply_profile(task, analysis, catalog.registry)
         await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
         outlook = await self._outlook(task, analysis, catalog, key=route.route_id)
+        plan = self._plan(task, analysis, catalog, low=low, outlook=outlook)
+        if plan is not None:
+            dispatch = self._dispatch(task, route, catalog, plan.readers, purse=purse, on_progress=on_progress)
+            task, analysis = await self._read(task, plan, route, dispatch)
         task, selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)
-        route.selection = selection
+        route.selection = selection if plan is None else replace(selection, estimated_cost_microusd=plan.cost_microusd)
         route.baseline = self.recorder.baseline_of(catalog, "embedding" if task.texts else "chat")
         request = await self._requested(task, route, selection, catalog)
-        dispatch = Dispatch(
+        dispatch = self._dispatch(task, route, catalog, selection, purse=purse, on_progress=on_progress)
+        dispatch = replace(dispatch, analysis=analysis)
+        await self._answered(task, route, request, dispatch)
+        if self.shadows is not None:
+            self.shadows.consider(route, task, request, catalog)
+
+    def _plan(
+        self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, low: str | None, outlook: Outlook
+    ) -> Plan | None:
+        """How to read the prompt in parts, where it is too long or that pays."""
+        if self.reader is None:
+            return None
+
+        def select(analysis: TaskAnalysis) -> ModelSelection:
+            return self.selector.select(task, analysis, catalog, low_budget=low, outlook=outlook)
+
+        return self.reader.planner.plan(task, analysis, catalog, select)
+
+    async def _read(self, task: Task, plan: Plan, route: OpenRoute, dispatch: Dispatch) -> tuple[Task, TaskAnalysis]:
+        """The task with notes in place of its prompt, and its analysis; the baseline is that of the whole prompt."""
+        assert self.reader is not None  # noqa: S101 - it made the plan
+        found = await self.reader.read(task, plan, dispatch)
+        if dispatch.purse is not None:
+            dispatch.purse.forget()
+        route.notices += found.notices
+        route.whole_input_tokens = dispatch.analysis.estimated_input_tokens
+        return found.task, found.analysis
+
+    def _dispatch(
+        self,
+        task: Task,
+        route: OpenRoute,
+        catalog: Catalog,
+        selection: ModelSelection,
+        *,
+        purse: Purse | None,
+        on_progress: OnProgress,
+    ) -> Dispatch:
+        """What a dispatch on this route carries, its calls booked there and paid from its purse."""
+        assert route.analysis is not None  # noqa: S101 - it was understood before
+        return Dispatch(
             catalog=catalog,
             selection=selection,
-            analysis=analysis,
+            analysis=route.analysis,
             book=route.book,
             book_tool=route.book_tool,
             on_progress=on_progress,
             purse=purse,
             caller=task.caller,
         )
-        await self._answered(task, route, request, dispatch)
-        if self.shadows is not None:
-            self.shadows.consider(route, task, request, catalog)
 
     def _purse(self, task: Task, session_id: str) -> Purse | None:
         return self.wallet.purse(
@@ -175,7 +219,14 @@ class Router:
         task = self.apply_profile(task, analysis, catalog.registry)
         low = await self._low_budget(task.caller, task.session_id)
         outlook = replace(await self._outlook(task, analysis, catalog, key=""), exploration=0.0)
-        selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)[1]
+        plan = self._plan(task, analysis, catalog, low=low, outlook=outlook)
+        if plan is not None:
+            short = replace(analysis, estimated_input_tokens=plan.answer_tokens, history_tokens=0)
+            selection = self._selected(task, short, catalog, low=low, outlook=outlook)[1]
+            notices = (*selection.notices, plan.notice)
+            selection = replace(selection, estimated_cost_microusd=plan.cost_microusd, notices=notices)
+        else:
+            selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)[1]
         return Decision(analysis=analysis, selection=selection, catalog=catalog)
 
     async def _outlook(self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, key: str) -> Outlook:

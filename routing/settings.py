@@ -109,6 +109,12 @@ class Settings(BaseModel):
     profiles: Literal["off", "report", "apply"] = Field(
         "report", description="Agent profiles: off, report which one a task is for, or apply its prompt and preferences"
     )
+    overflow: Literal["parts", "refuse"] = Field(
+        "parts", description="A prompt longer than every window: read in parts by a cheap model, or refused"
+    )
+    compress_above_tokens: int | None = Field(
+        None, ge=2_000, description="Longer prompts are read in parts where that is expected to cost less"
+    )
     sensitive: SensitivePolicy = Field(
         "allow", description="Tasks that hold a secret or personal data: allow, notice, or local_only"
     )
