@@ -19,6 +19,7 @@ import platformdirs
 from routing.analyzer import RulesAnalyzer
 from routing.analyzer.cascade import CascadeAnalyzer
 from routing.analyzer.model_backed import SecondOpinion
+from routing.answers import AnswerCache
 from routing.assembler import Assembler
 from routing.batches import BatchRunner
 from routing.budgets import Wallet
@@ -45,7 +46,7 @@ from routing.router import Router
 from routing.selector import Selector
 from routing.settings import Settings, load_settings
 from routing.shadow import Shadows
-from routing.state import Budgets, Feedback
+from routing.state import Answers, Budgets, Feedback
 from routing.state.sqlite import SqliteStore
 from routing.telemetry import Observer, Telemetry
 from routing.tokens import TokenCounter
@@ -129,6 +130,21 @@ def analyzer_of(settings: Settings, registry: RegistryFile, counter: TokenCounte
 def profiles_of(settings: Settings) -> Apply:
     """What becomes of a task whose profile was found."""
     return functools.partial(with_profile, usual=settings.cost_preference) if settings.profiles == "apply" else as_it_is
+
+
+def answers_of(settings: Settings, store: Answers, embedder: LocalEmbedder) -> AnswerCache | None:
+    """What gives answers again; nothing where that is off."""
+    if settings.answer_cache == "off":
+        return None
+    return AnswerCache(
+        store=store,
+        mode=settings.answer_cache,
+        ttl_seconds=settings.answer_cache_ttl_seconds,
+        threshold=settings.answer_cache_threshold,
+        most_rows=settings.answer_cache_rows,
+        most_bytes=settings.answer_cache_mb * 1_000_000,
+        embedder=embedder,
+    )
 
 
 def wallet_of(settings: Settings, store: Budgets, search: WebSearch) -> Wallet:
@@ -249,6 +265,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             run_tests=functools.partial(run_tests, sandbox),
             shadows=shadows,
             apply_profile=profiles_of(settings),
+            answers=answers_of(settings, store.answers, embedder),
             reader=Reader(planner=planner, dispatcher=dispatcher, counter=counter),
         )
         jobs = JobRunner(router, store.jobs)

@@ -24,6 +24,7 @@ from routing.state import Ledger, Turn, new_handle
 from routing.types import (
     NO_USAGE,
     Attempt,
+    CachedBy,
     Conversation,
     Embeddings,
     Message,
@@ -64,6 +65,7 @@ class OpenRoute:
     verification: tuple[VerificationStep, ...] = ()
     baseline: Model | None = None
     whole_input_tokens: int | None = None
+    cached: CachedBy | None = None
     notices: list[str] = field(default_factory=list[str])
     record: RouteRecord | None = None
 
@@ -183,6 +185,7 @@ class Recorder:
             error=error,
             notices=tuple(dict.fromkeys(route.notices)),
             parent_id=route.task.parent_id,
+            cached=route.cached,
             prompt=route.task.prompt if self.keep_prompts else None,
         )
 

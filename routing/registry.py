@@ -236,7 +236,9 @@ class Profile(_Row):
     """A specialised agent: which messages are its own, and how they are answered where profiles are applied."""
 
     description: str = Field(default="", description="What its messages are about")
-    examples: tuple[str, ...] = Field(min_length=1, description="Messages that are its own; the more varied, the better")
+    examples: tuple[str, ...] = Field(
+        min_length=1, description="Messages that are its own; the more varied, the better"
+    )
     keywords: tuple[str, ...] = Field(
         default=(), description="Words and phrases that speak for it; * at a word's end stands for any ending"
     )

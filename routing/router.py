@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 
 from routing.analyzer.model_backed import SecondOpinion, analyst_of, asking, question
+from routing.answers import AnswerCache, Hit, Question, may_be_kept
 from routing.assembler import Assembler
 from routing.budgets import Purse, Wallet, lowest, spoken
 from routing.catalog import Catalog, CatalogSource
@@ -83,6 +84,7 @@ class Router:
     shadows: Shadows | None = None
     apply_profile: Apply = as_it_is
     reader: Reader | None = None
+    answers: AnswerCache | None = None
 
     async def route(self, task: Task, on_progress: OnProgress, route_id: str | None = None) -> RouteRecord:
         """Answer a task, under the ``route_id`` that its caller was told, or a new one.
@@ -114,8 +116,14 @@ class Router:
         session_id = route.session_id or route.new_session_id
         purse = self._purse(task, session_id)
         low = await self._low_budget(task.caller, session_id)
-        analysis = await self._understood(task, route, catalog, purse, thrifty=low is not None)
+        analysis = await self._understood(task, route)
         task = self.apply_profile(task, analysis, catalog.registry)
+        question = await self.answers.question(task, analysis, catalog) if self.answers else None
+        if question and self.answers and (hit := await self.answers.find(question, catalog)):
+            _give_again(hit, route, catalog)
+            return
+        analysis = await self._reconsidered(task, route, catalog, purse, thrifty=low is not None)
+        asked = task
         await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
         outlook = await self._outlook(task, analysis, catalog, key=route.route_id)
         plan = self._plan(task, analysis, catalog, low=low, outlook=outlook)
@@ -129,6 +137,8 @@ class Router:
         dispatch = self._dispatch(task, route, catalog, selection, purse=purse, on_progress=on_progress)
         dispatch = replace(dispatch, analysis=analysis)
         await self._answered(task, route, request, dispatch)
+        if question is not None and may_be_kept(asked, analysis):
+            await self._keep(question, route)
         if self.shadows is not None:
             self.shadows.consider(route, task, request, catalog)
 
@@ -249,12 +259,22 @@ class Router:
             task.constraints,
         )
 
-    async def _understood(
+    async def _keep(self, question: Question, route: OpenRoute) -> None:
+        """Keep the answer to be given again, unless tools had a part in it."""
+        if self.answers is not None and route.conversation is not None and not route.tools:
+            await self.answers.keep(question, route.conversation, route.verification)
+
+    async def _understood(self, task: Task, route: OpenRoute) -> TaskAnalysis:
+        route.analysis = await self.analyzer.analyze(task)
+        route.notices += self.analyzer.notices
+        return route.analysis
+
+    async def _reconsidered(
         self, task: Task, route: OpenRoute, catalog: Catalog, purse: Purse | None, *, thrifty: bool
     ) -> TaskAnalysis:
         """The analysis, after a second opinion where it is uncertain; nobody is paid for one where to be ``thrifty``."""
-        route.analysis = analysis = await self.analyzer.analyze(task)
-        route.notices += self.analyzer.notices
+        assert route.analysis is not None  # noqa: S101 - it was understood before
+        analysis = route.analysis
         if not self.second_opinion.wanted(task, analysis):
             return analysis
         analyst = None if thrifty else self._analyst(task, analysis, catalog)
@@ -342,6 +362,22 @@ def _wants_chat(task: Task, catalog: Catalog) -> bool:
     """Whether the caller insists on a model that writes text."""
     forced = task.constraints.force_model
     return forced is not None and catalog.find(forced).kind == "chat"
+
+
+def _give_again(hit: Hit, route: OpenRoute, catalog: Catalog) -> None:
+    """Answer a route with what was answered before: at no cost, and what the call would have cost is saved."""
+    model = catalog.models[hit.answer.model_id]
+    how = "the same question" if hit.by == "exact" else "a question of the same meaning"
+    route.conversation, route.cached, route.baseline = hit.conversation, hit.by, model
+    route.selection = ModelSelection(
+        primary_model=model.model_id,
+        provider=model.provider,
+        fallback_models=(),
+        estimated_cost_microusd=0,
+        reasoning=f"its earlier answer to {how} is given again",
+        policy="forced",
+    )
+    route.notices.append(f"{model.model_id} gave this answer before, to {how}; nobody was asked now.")
 
 
 async def _unheard(_: Progress) -> None:

@@ -115,6 +115,15 @@ class Settings(BaseModel):
     compress_above_tokens: int | None = Field(
         None, ge=2_000, description="Longer prompts are read in parts where that is expected to cost less"
     )
+    answer_cache: Literal["off", "exact", "semantic"] = Field(
+        "off", description="Answers given again: never, to the very same question, or to one of the same meaning"
+    )
+    answer_cache_ttl_seconds: int = Field(3_600, gt=0, description="How long an answer may be given again")
+    answer_cache_threshold: float = Field(
+        0.97, ge=0.8, le=1, description="Least cosine of two questions that mean the same"
+    )
+    answer_cache_rows: int = Field(10_000, ge=1, le=1_000_000, description="Answers that are kept for a caller")
+    answer_cache_mb: int = Field(64, ge=1, le=10_000, description="Megabytes of answers that are kept for a caller")
     sensitive: SensitivePolicy = Field(
         "allow", description="Tasks that hold a secret or personal data: allow, notice, or local_only"
     )

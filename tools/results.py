@@ -15,6 +15,7 @@ from routing.tokens import TokenCounter
 from routing.types import (
     Attempt,
     AttemptOutcome,
+    CachedBy,
     Category,
     EmbeddingForm,
     Embeddings,
@@ -193,6 +194,7 @@ class RouteResult(Result):
         default=None, description="Of texts: vectors, or similarities by their indices"
     )
     attempts: list[AttemptResult] = Field(default=[])
+    cached: CachedBy | None = None
     verification: list[StepResult] = Field(default=[], description="Answers checked on the way to this one")
     notices: list[str] = Field(default=[])
 
@@ -221,6 +223,7 @@ class RouteResult(Result):
             tools_called=[use.name for use in record.tools],
             embeddings=EmbeddingsResult.of(record.embeddings) if record.embeddings else None,
             attempts=[AttemptResult.of(attempt) for attempt in record.attempts],
+            cached=record.cached,
             verification=[StepResult.of(step) for step in record.verification],
             notices=list(record.notices),
         )

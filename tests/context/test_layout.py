@@ -28,7 +28,7 @@ class Shelf:
 
     @property
     def specs(self) -> dict[str, ToolSpec]:
-        schema = {"type": "object", "properties": {"q": {}}}
+        schema = {"type": "object", "properties": {"q": {"type": "string"}}}
         names = ("web_search", "memory_search")
         return {name: ToolSpec(name=name, description=name, input_schema=schema) for name in names}
 
