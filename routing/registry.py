@@ -247,6 +247,9 @@ class Profile(_Row):
         default=None, description="Preference of messages that name none; null leaves it to the settings"
     )
     min_quality: _Score | None = Field(default=None, description="Weakest model that is asked, by quality index")
+    fallback: StrictBool = Field(
+        default=False, description="Takes messages that nothing can be told of: no emoji, no word in Latin letters"
+    )
     tools: tuple[str, ...] | None = Field(
         default=None, description="Tools that its model may use; null leaves it to the task"
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.profiles.wording import Keywords, Space, words_of
+from routing.profiles.wording import Keywords, Space, says_nothing, words_of
 from routing.registry import Profile
 
 Floats = NDArray[np.float64]
@@ -28,15 +28,21 @@ _KEYWORD_WEIGHT = 0.3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chooser:
-    """Chooses among ``names``; ``weights`` has a row for each feature of ``places``, and a column for each name."""
+    """Chooses among ``names``, the ``fallback`` where nothing can be told of a message.
+
+    ``weights`` has a row for each feature of ``places``, and a column for each name.
+    """
 
     names: tuple[str, ...]
+    fallback: str | None
     space: Space
     places: Mapping[str, int]
     weights: Floats
 
     def choose(self, text: str) -> str:
         """The profile that a message is for. The same message gives the same profile."""
+        if self.fallback is not None and says_nothing(text):
+            return self.fallback
         return self.names[int(np.argmax(self.scores(text)))]
 
     def scores(self, text: str) -> Floats:
@@ -55,11 +61,12 @@ Material = tuple[str, tuple[str, ...], tuple[str, ...]]
 
 def fitted(profiles: Mapping[str, Profile]) -> Chooser:
     """Fit a scorer to the profiles' examples and keywords; the same ones are fitted once. A fifth of a second."""
-    return _fitted(tuple((name, row.examples, row.keywords) for name, row in profiles.items()))
+    fallback = next((name for name, row in profiles.items() if row.fallback), None)
+    return _fitted(tuple((name, row.examples, row.keywords) for name, row in profiles.items()), fallback)
 
 
 @functools.lru_cache(maxsize=4)
-def _fitted(material: tuple[Material, ...]) -> Chooser:
+def _fitted(material: tuple[Material, ...], fallback: str | None) -> Chooser:
     names = tuple(name for name, _, _ in material)
     rows = list(_rows(material))
     space = Space(
@@ -74,7 +81,8 @@ def _fitted(material: tuple[Material, ...]) -> Chooser:
     given = given * (per_name.sum() / len(names) / per_name)[labels]
     matrix = _Rows.of(features, places)
     columns = [_solved(matrix, (labels == column) - 1 / len(names), given) for column in range(len(names))]
-    return Chooser(names=names, space=space, places=places, weights=np.column_stack(columns))
+    weights = np.column_stack(columns)
+    return Chooser(names=names, fallback=fallback, space=space, places=places, weights=weights)
 
 
 def _rows(material: Sequence[Material]) -> Iterator[tuple[str, str, float]]:

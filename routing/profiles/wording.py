@@ -114,6 +114,11 @@ class Space:
             found["rare words of nobody's"] = _RARE if rare else 0.0
 
 
+def says_nothing(text: str) -> bool:
+    """Whether a message holds neither an emoji nor a word in Latin letters: the examples have no others."""
+    return not _EMOJI.search(text) and not any(word.isascii() and word.isalpha() for word in words_of(text))
+
+
 def words_of(text: str) -> list[str]:
     """The words of what a message asks, folded, and its question marks."""
     asked = text if len(text) <= _SHORT_CHARS and '"' not in text and ":" not in text else read(text).asked

@@ -57,6 +57,15 @@ def test_messages_that_nobody_fitted_to_mostly_do_too() -> None:
     assert len(wrong("blind.tsv")) <= 0.08 * len(rows("blind.tsv")), "figures only: these stay unread"
 
 
+def test_plain_tasks_are_nobodys_but_generals() -> None:
+    table = HERE.parent / "analyzer" / "prompts.tsv"
+    tasks = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+    told = [chooser().choose(prompt) for category, _, _, prompt in tasks if category != "qa_retrieval"]
+
+    assert len(told) > 200
+    assert told.count("general") >= 0.95 * len(told)
+
+
 @pytest.mark.parametrize(
     ("message", "profile"),
     [
@@ -68,6 +77,9 @@ def test_messages_that_nobody_fitted_to_mostly_do_too() -> None:
         ("HOLAAAA", "small_talk"),
         ("cuanto CUESTA el plan pro", "sales"),
         ('Translate into German: "My invoice is wrong"', "general"),
+        ("用Python写一个快速排序函数", "general"),
+        ("...", "general"),
+        ("👋", "small_talk"),
         ("Summarise this:\n\n" + "My order never arrived. " * 200, "general"),
     ],
 )
