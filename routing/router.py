@@ -14,7 +14,7 @@ from routing.answers import AnswerCache, Hit, Question, may_be_kept
 from routing.assembler import Assembler
 from routing.budgets import Purse, Wallet, lowest, spoken
 from routing.catalog import Catalog, CatalogSource
-from routing.context.plan import Plan
+from routing.context.plan import Plan, with_room
 from routing.context.reading import Reader
 from routing.dispatch.engine import Dispatch, DispatchEngine
 from routing.embeddings import embeddings_of, texts_in, wanted_of
@@ -131,6 +131,7 @@ class Router:
             dispatch = self._dispatch(task, route, catalog, plan.readers, purse=purse, on_progress=on_progress)
             task, analysis = await self._read(task, plan, route, dispatch)
         task, selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)
+        selection = selection if task.texts else with_room(selection, analysis, catalog)
         route.selection = selection if plan is None else replace(selection, estimated_cost_microusd=plan.cost_microusd)
         route.baseline = self.recorder.baseline_of(catalog, "embedding" if task.texts else "chat")
         request = await self._requested(task, route, selection, catalog)

@@ -80,15 +80,15 @@ class Planner:
 
     def _overflows(self, analysis: TaskAnalysis, catalog: Catalog, select: Select) -> bool:
         """Whether the prompt is too long for every model that could take the task if it were shorter."""
-        needed = round(_MARGIN * prompt_tokens(analysis)) + analysis.estimated_output_tokens
+        needed = _needed(analysis)
         configured = [model for model in catalog.models.values() if catalog.is_configured(model) and _chats(model)]
         if all(needed <= model.context_window for model in configured):
             return False
         try:
-            candidates = select(analysis).candidates
+            chosen = select(analysis).primary_model
         except NoEligibleModel:
             return True
-        return needed > min(catalog.models[model_id].context_window for model_id in candidates)
+        return needed > catalog.models[chosen].context_window
 
     def _drawn(
         self, why: Literal["overflow", "compress"], task: Task, analysis: TaskAnalysis, catalog: Catalog, select: Select
@@ -139,6 +139,12 @@ def prompt_tokens(analysis: TaskAnalysis) -> int:
     return analysis.estimated_input_tokens - analysis.history_tokens
 
 
+def with_room(selection: ModelSelection, analysis: TaskAnalysis, catalog: Catalog) -> ModelSelection:
+    """The choice without the fallbacks that the prompt may not fit: the request is made to fit every candidate."""
+    fits = tuple(name for name in selection.fallback_models if _needed(analysis) <= catalog.models[name].context_window)
+    return selection if fits == selection.fallback_models else replace(selection, fallback_models=fits)
+
+
 def reading_task(task: Task) -> Task:
     """The task of reading a part: the caller's wishes hold for it too, but for those that are about the answer."""
     wishes = replace(
@@ -164,6 +170,11 @@ def of_a_part(analysis: TaskAnalysis, tokens: int) -> TaskAnalysis:
 def shortened(analysis: TaskAnalysis, tokens: int) -> TaskAnalysis:
     """The analysis of the same task with a shorter prompt and no history."""
     return replace(analysis, estimated_input_tokens=tokens, history_tokens=0, requires_long_context=False)
+
+
+def _needed(analysis: TaskAnalysis) -> int:
+    """The window that the prompt and its answer need, history left out."""
+    return round(_MARGIN * prompt_tokens(analysis)) + analysis.estimated_output_tokens
 
 
 def _gives_it_back(analysis: TaskAnalysis) -> bool:

@@ -38,6 +38,9 @@ FACTS = (
     "Nobody had told the board that the Vega budget for Quito was 12 euros.",
 )
 QUESTION = "Which Vega budgets does the report name? List every one of them."
+_CHARS_PER_TOKEN = 6.1
+"""Of this prose, in o200k_base; the estimate without a vocabulary finds a fifth more tokens."""
+
 _PROSE = """
     the harbour report of last week names several old ships that carried grain and timber between northern towns where
     merchants kept careful books about weather prices tides repairs crews and letters from distant partners
@@ -49,7 +52,7 @@ def report(tokens: int = 300_000, facts: tuple[str, ...] = FACTS) -> str:
     words = _PROSE.split()
     chance = random.Random(7)  # noqa: S311 - the same text every time
     sentences, length = list[str](), 0
-    while length < tokens * 5.1:
+    while length < tokens * _CHARS_PER_TOKEN:
         sentence = " ".join(chance.choices(words, k=14)).capitalize() + "."
         sentences.append(sentence)
         length += len(sentence) + 1

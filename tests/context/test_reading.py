@@ -28,7 +28,7 @@ from tests.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
 LONG = Task(prompt=f"{QUESTION}\n\n{report()}", verify="none", constraints=Constraints(cost_preference="best_quality"))
-SHORTER = replace(LONG, prompt=f"{QUESTION}\n\n{report(40_000)}")
+SHORTER = replace(LONG, prompt=f"{QUESTION}\n\n{report(34_000)}")
 
 
 async def routed(router: Router, task: Task = LONG, heard: Heard | None = None) -> RouteRecord:
@@ -186,6 +186,22 @@ async def test_what_fits_is_sent_whole(tmp_path: Path, upstream: Upstream) -> No
 
     assert len(upstream.requests) == 1
     assert record.text
+
+
+async def test_what_fits_the_chosen_model_is_sent_whole_and_never_to_a_fallback_that_it_may_not_fit(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    upstream.script = looks_it_up
+    roomy = model("acme/strong", tier=1, context_window=400_000, prices={"input": 10, "output": 50})
+    tight = replace(LONG, prompt=f"{QUESTION}\n\n{report(99_500)}")
+    async with house(tmp_path, upstream.url, (roomy, CHEAP)) as router:
+        record = await routed(router, tight)
+
+    assert [request.body["model"] for request in upstream.requests] == ["strong"]
+    assert record.selection is not None
+    assert record.analysis is not None
+    assert 0.95 * 128_000 < record.analysis.estimated_input_tokens < 128_000
+    assert record.selection.fallback_models == ()
 
 
 async def test_above_the_threshold_a_cheap_model_reads_what_a_dear_one_would_have_been_sent(
