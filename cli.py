@@ -203,6 +203,7 @@ def classify(
         ("category", analysis.category),
         ("complexity", str(analysis.complexity)),
         ("confidence", f"{analysis.confidence:.2f}"),
+        ("profile", analysis.profile or "not looked for"),
         ("tokens", f"{analysis.estimated_input_tokens} in, about {analysis.estimated_output_tokens} out"),
         ("because", analysis.reasoning),
         ("model", selection.primary_model),

@@ -19,10 +19,13 @@ import platformdirs
 from routing.analyzer import RulesAnalyzer
 from routing.analyzer.cascade import CascadeAnalyzer
 from routing.analyzer.model_backed import SecondOpinion
+from routing.answers import AnswerCache
 from routing.assembler import Assembler
 from routing.batches import BatchRunner
 from routing.budgets import Wallet
 from routing.catalog import CatalogSource
+from routing.context.plan import Planner
+from routing.context.reading import Reader
 from routing.dispatch.engine import DispatchEngine
 from routing.dispatch.providers import ProviderPool
 from routing.dispatch.retry import RetryPolicy
@@ -36,17 +39,18 @@ from routing.guard import LedgerGuard
 from routing.jobs import JobRunner
 from routing.learning.quality import SHIPPED
 from routing.pricing import microusd
+from routing.profiles import Apply, ProfilingAnalyzer, as_it_is, with_profile
 from routing.recorder import Recorder
 from routing.registry import RegistryFile
 from routing.router import Router
 from routing.selector import Selector
 from routing.settings import Settings, load_settings
 from routing.shadow import Shadows
-from routing.state import Budgets, Feedback
+from routing.state import Answers, Budgets, Feedback
 from routing.state.sqlite import SqliteStore
 from routing.telemetry import Observer, Telemetry
 from routing.tokens import TokenCounter
-from routing.types import OnProgress
+from routing.types import Analyzer, OnProgress
 from tools import loop_tools, offered_tools
 from tools.base import Services
 from tools.fetching.addresses import Allowed
@@ -113,6 +117,34 @@ def forecasts_of(settings: Settings, feedback: Feedback, guard: LedgerGuard) -> 
         return None
     folder = settings.quality_weights or SHIPPED
     return Forecasts(feedback, max_loss=settings.max_loss, exploration=settings.exploration, guard=guard, folder=folder)
+
+
+def analyzer_of(settings: Settings, registry: RegistryFile, counter: TokenCounter) -> Analyzer:
+    """What understands tasks: rules, weights over them and, unless profiles are off, which of them a task is for."""
+    cascade = CascadeAnalyzer(RulesAnalyzer(counter), mode=settings.analyzer, threads=settings.local_threads)
+    if settings.profiles == "off":
+        return cascade
+    return ProfilingAnalyzer(inner=cascade, profiles=lambda: registry.current().profiles)
+
+
+def profiles_of(settings: Settings) -> Apply:
+    """What becomes of a task whose profile was found."""
+    return functools.partial(with_profile, usual=settings.cost_preference) if settings.profiles == "apply" else as_it_is
+
+
+def answers_of(settings: Settings, store: Answers, embedder: LocalEmbedder) -> AnswerCache | None:
+    """What gives answers again; nothing where that is off."""
+    if settings.answer_cache == "off":
+        return None
+    return AnswerCache(
+        store=store,
+        mode=settings.answer_cache,
+        ttl_seconds=settings.answer_cache_ttl_seconds,
+        threshold=settings.answer_cache_threshold,
+        most_rows=settings.answer_cache_rows,
+        most_bytes=settings.answer_cache_mb * 1_000_000,
+        embedder=embedder,
+    )
 
 
 def wallet_of(settings: Settings, store: Budgets, search: WebSearch) -> Wallet:
@@ -208,12 +240,18 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             watch=telemetry.attempt,
         )
         shadows = Shadows(dispatcher, wallet, store.ledger, share=settings.shadow_share, model_id=settings.shadow_model)
+        selector = Selector(confidence_threshold=settings.confidence_threshold, sensitive=settings.sensitive)
+        planner = Planner(
+            selector=selector,
+            overflow=settings.overflow == "parts",
+            compress_above=settings.compress_above_tokens,
+        )
         router = Router(
             catalog=catalog,
             sessions=store.sessions,
-            analyzer=CascadeAnalyzer(RulesAnalyzer(counter), mode=settings.analyzer, threads=settings.local_threads),
+            analyzer=analyzer_of(settings, registry, counter),
             second_opinion=SecondOpinion(threshold=settings.confidence_threshold, mode=settings.analyzer),
-            selector=Selector(confidence_threshold=settings.confidence_threshold, sensitive=settings.sensitive),
+            selector=selector,
             assembler=Assembler(counter=counter, toolbox=toolbox),
             dispatcher=dispatcher,
             recorder=Recorder(
@@ -227,6 +265,9 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             run_tests=functools.partial(run_tests, sandbox),
             may_test=lambda: sandbox.may_hold,
             shadows=shadows,
+            apply_profile=profiles_of(settings),
+            answers=answers_of(settings, store.answers, embedder),
+            reader=Reader(planner=planner, dispatcher=dispatcher, counter=counter),
         )
         jobs = JobRunner(router, store.jobs)
         batches = BatchRunner(router, store.jobs, store.ledger, concurrency=settings.batch_concurrency)

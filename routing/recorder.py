@@ -24,6 +24,7 @@ from routing.state import Ledger, Turn, new_handle
 from routing.types import (
     NO_USAGE,
     Attempt,
+    CachedBy,
     Conversation,
     Embeddings,
     Message,
@@ -45,7 +46,8 @@ _LONGEST_WRITE_SECONDS = 10
 class OpenRoute:
     """A route while it runs: the stages leave here what they found out.
 
-    ``new_session_id`` is that of the session which its answer begins, where it continues none.
+    ``new_session_id`` is that of the session which its answer begins, where it continues none. ``whole_input_tokens`` is how
+    long the prompt was, where notes were sent in its place.
     """
 
     route_id: str
@@ -62,6 +64,8 @@ class OpenRoute:
     embeddings: Embeddings | None = None
     verification: tuple[VerificationStep, ...] = ()
     baseline: Model | None = None
+    whole_input_tokens: int | None = None
+    cached: CachedBy | None = None
     notices: list[str] = field(default_factory=list[str])
     record: RouteRecord | None = None
 
@@ -175,7 +179,7 @@ class Recorder:
                 [*(attempt.cost_microusd for attempt in route.attempts), *(use.cost_microusd for use in route.tools)]
             ),
             baseline_model=route.baseline.model_id if route.baseline and answer else None,
-            baseline_cost_microusd=cost_microusd(_plain(answer.usage), route.baseline.prices)
+            baseline_cost_microusd=cost_microusd(_plain(answer.usage, route.whole_input_tokens), route.baseline.prices)
             if route.baseline and answer
             else None,
             tools=tuple(route.tools),
@@ -184,6 +188,7 @@ class Recorder:
             notices=tuple(dict.fromkeys(route.notices)),
             parent_id=route.task.parent_id,
             pattern=pattern,
+            cached=route.cached,
             prompt=route.task.prompt if self.keep_prompts else None,
         )
 
@@ -217,6 +222,6 @@ def _kept(record: RouteRecord) -> RouteRecord:
 _MILLION_EACH = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
 
 
-def _plain(usage: Usage) -> Usage:
-    """The same tokens without their caching: what another model would have billed for them."""
-    return Usage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+def _plain(usage: Usage, input_tokens: int | None) -> Usage:
+    """The same tokens without their caching: what another model would have billed for them, or for the whole prompt."""
+    return Usage(input_tokens=input_tokens or usage.input_tokens, output_tokens=usage.output_tokens)

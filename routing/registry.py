@@ -250,6 +250,29 @@ class Policy(_Row):
     matrix: Mapping[Category, MatrixRow] = Field(description="One row for each of the eight categories")
 
 
+class Profile(_Row):
+    """A specialised agent: which messages are its own, and how they are answered where profiles are applied."""
+
+    description: str = Field(default="", description="What its messages are about")
+    examples: tuple[str, ...] = Field(
+        min_length=1, description="Messages that are its own; the more varied, the better"
+    )
+    keywords: tuple[str, ...] = Field(
+        default=(), description="Words and phrases that speak for it; * at a word's end stands for any ending"
+    )
+    system_prompt: str | None = Field(default=None, description="System prompt of messages that bring none")
+    cost_preference: CostPreference | None = Field(
+        default=None, description="Preference of messages that name none; null leaves it to the settings"
+    )
+    min_quality: _Score | None = Field(default=None, description="Weakest model that is asked, by quality index")
+    fallback: StrictBool = Field(
+        default=False, description="Takes messages that nothing can be told of: no emoji, no word in Latin letters"
+    )
+    tools: tuple[str, ...] | None = Field(
+        default=None, description="Tools that its model may use; null leaves it to the task"
+    )
+
+
 class Registry(_Row):
     """Everything that registry.json says, checked, with the user's own file laid over it."""
 
@@ -266,6 +289,7 @@ class Registry(_Row):
         default={}, description="What the steps of a pattern ask for beyond their category, by role"
     )
     policies: Mapping[str, Policy] = Field(description="Decision matrices by name")
+    profiles: Mapping[str, Profile] = Field(default_factory=dict, description="Specialised agents by name")
 
     @model_validator(mode="before")
     @classmethod

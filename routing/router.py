@@ -11,15 +11,19 @@ import anyio
 import anyio.to_thread
 
 from routing.analyzer.model_backed import SecondOpinion, analyst_of, asking, question
+from routing.answers import AnswerCache, Hit, Question, may_be_kept
 from routing.assembler import Assembler
 from routing.budgets import Purse, Wallet, lowest, spoken
 from routing.catalog import Catalog, CatalogSource
+from routing.context.plan import Plan, with_room
+from routing.context.reading import Reader
 from routing.dispatch.engine import Dispatch, DispatchEngine
 from routing.embeddings import embeddings_of, texts_in, wanted_of
 from routing.errors import DeadlineExceeded, InvalidTask, NoEligibleModel
 from routing.escalation import Checked, Escalation, no_tests
 from routing.forecasts import Forecasts
 from routing.inspection import RunTests
+from routing.profiles import Apply, as_it_is
 from routing.recorder import OpenRoute, Recorder
 from routing.registry import Model
 from routing.selector import Selector
@@ -87,6 +91,9 @@ class Router:
     may_test: Callable[[], bool] = _never
     second_opinion: SecondOpinion = field(default_factory=lambda: SecondOpinion(threshold=0))
     shadows: Shadows | None = None
+    apply_profile: Apply = as_it_is
+    reader: Reader | None = None
+    answers: AnswerCache | None = None
 
     async def route(self, task: Task, on_progress: OnProgress, route_id: str | None = None) -> RouteRecord:
         """Answer a task, under the ``route_id`` that its caller was told, or a new one.
@@ -118,26 +125,77 @@ class Router:
         catalog = await self.catalog.current()
         session_id = route.session_id or route.new_session_id
         low = await self._low_budget(task.caller, session_id)
-        analysis = await self._understood(task, route, catalog, purse, thrifty=low is not None)
+        analysis = await self._understood(task, route)
+        task = self.apply_profile(task, analysis, catalog.registry)
+        question = await self.answers.question(task, analysis, catalog) if self.answers else None
+        if question and self.answers and (hit := await self.answers.find(question, catalog)):
+            _give_again(hit, route, catalog)
+            return
+        analysis = await self._reconsidered(task, route, catalog, purse, thrifty=low is not None)
+        asked = task
         await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
         outlook = await self._outlook(task, analysis, catalog, key=route.route_id)
+        plan = self._plan(task, analysis, catalog, low=low, outlook=outlook)
+        if plan is not None:
+            dispatch = self._dispatch(task, route, catalog, plan.readers, purse=purse, on_progress=on_progress)
+            task, analysis = await self._read(task, plan, route, dispatch)
         task, selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)
-        route.selection = selection
+        selection = selection if task.texts else with_room(selection, analysis, catalog)
+        route.selection = selection if plan is None else replace(selection, estimated_cost_microusd=plan.cost_microusd)
         route.baseline = self.recorder.baseline_of(catalog, "embedding" if task.texts else "chat")
         request = await self._requested(task, route, selection, catalog)
-        dispatch = Dispatch(
+        dispatch = self._dispatch(task, route, catalog, selection, purse=purse, on_progress=on_progress)
+        dispatch = replace(dispatch, analysis=analysis)
+        await self._answered(task, route, request, dispatch)
+        if question is not None and may_be_kept(asked, analysis):
+            await self._keep(question, route)
+        if self.shadows is not None and task.parent_id is None:
+            self.shadows.consider(route, task, request, catalog)
+
+    def _plan(
+        self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, low: str | None, outlook: Outlook
+    ) -> Plan | None:
+        """How to read the prompt in parts, where it is too long or that pays."""
+        if self.reader is None:
+            return None
+
+        def select(analysis: TaskAnalysis) -> ModelSelection:
+            return self.selector.select(task, analysis, catalog, low_budget=low, outlook=outlook)
+
+        return self.reader.planner.plan(task, analysis, catalog, select)
+
+    async def _read(self, task: Task, plan: Plan, route: OpenRoute, dispatch: Dispatch) -> tuple[Task, TaskAnalysis]:
+        """The task with notes in place of its prompt, and its analysis; the baseline is that of the whole prompt."""
+        assert self.reader is not None  # noqa: S101 - it made the plan
+        found = await self.reader.read(task, plan, dispatch)
+        if dispatch.purse is not None:
+            dispatch.purse.forget()
+        route.notices += found.notices
+        route.whole_input_tokens = dispatch.analysis.estimated_input_tokens
+        return found.task, found.analysis
+
+    def _dispatch(
+        self,
+        task: Task,
+        route: OpenRoute,
+        catalog: Catalog,
+        selection: ModelSelection,
+        *,
+        purse: Purse | None,
+        on_progress: OnProgress,
+    ) -> Dispatch:
+        """What a dispatch on this route carries, its calls booked there and paid from its purse."""
+        assert route.analysis is not None  # noqa: S101 - it was understood before
+        return Dispatch(
             catalog=catalog,
             selection=selection,
-            analysis=analysis,
+            analysis=route.analysis,
             book=route.book,
             book_tool=route.book_tool,
             on_progress=on_progress,
             purse=purse,
             caller=task.caller,
         )
-        await self._answered(task, route, request, dispatch)
-        if self.shadows is not None and task.parent_id is None:
-            self.shadows.consider(route, task, request, catalog)
 
     def purse_of(self, route: OpenRoute) -> Purse | None:
         """What a route pays from; ``None`` where nothing limits it."""
@@ -184,9 +242,17 @@ class Router:
             task = replace(task, history=await self.sessions.history(task.session_id, task.caller))
         catalog = await self.catalog.current()
         analysis = await self.analyzer.analyze(task)
+        task = self.apply_profile(task, analysis, catalog.registry)
         low = await self._low_budget(task.caller, task.session_id)
         outlook = replace(await self._outlook(task, analysis, catalog, key=""), exploration=0.0)
-        selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)[1]
+        plan = self._plan(task, analysis, catalog, low=low, outlook=outlook)
+        if plan is not None:
+            short = replace(analysis, estimated_input_tokens=plan.answer_tokens, history_tokens=0)
+            selection = self._selected(task, short, catalog, low=low, outlook=outlook)[1]
+            notices = (*selection.notices, plan.notice)
+            selection = replace(selection, estimated_cost_microusd=plan.cost_microusd, notices=notices)
+        else:
+            selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)[1]
         return Decision(analysis=analysis, selection=selection, catalog=catalog)
 
     async def _outlook(self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, key: str) -> Outlook:
@@ -209,15 +275,25 @@ class Router:
             task.constraints,
         )
 
-    async def _understood(
-        self, task: Task, route: OpenRoute, catalog: Catalog, purse: Purse | None, *, thrifty: bool
-    ) -> TaskAnalysis:
-        """The analysis, after a second opinion where it is uncertain; nobody is paid for one where to be ``thrifty``."""
+    async def _keep(self, question: Question, route: OpenRoute) -> None:
+        """Keep the answer to be given again, unless tools had a part in it."""
+        if self.answers is not None and route.conversation is not None and not route.tools:
+            await self.answers.keep(question, route.conversation, route.verification)
+
+    async def _understood(self, task: Task, route: OpenRoute) -> TaskAnalysis:
         analysis = await self.analyzer.analyze(task)
         if task.pattern is not None:
             analysis = replace(analysis, pattern=task.pattern, role=task.role or "single")
         route.analysis = analysis
         route.notices += self.analyzer.notices
+        return analysis
+
+    async def _reconsidered(
+        self, task: Task, route: OpenRoute, catalog: Catalog, purse: Purse | None, *, thrifty: bool
+    ) -> TaskAnalysis:
+        """The analysis, after a second opinion where it is uncertain; nobody is paid for one where to be ``thrifty``."""
+        assert route.analysis is not None  # noqa: S101 - it was understood before
+        analysis = route.analysis
         if task.role is not None or not self.second_opinion.wanted(task, analysis):
             return analysis
         analyst = None if thrifty else self._analyst(task, analysis, catalog)
@@ -315,6 +391,22 @@ def _wants_chat(task: Task, catalog: Catalog) -> bool:
     """Whether the caller insists on a model that writes text."""
     forced = task.constraints.force_model
     return forced is not None and catalog.find(forced).kind == "chat"
+
+
+def _give_again(hit: Hit, route: OpenRoute, catalog: Catalog) -> None:
+    """Answer a route with what was answered before: at no cost, and what the call would have cost is saved."""
+    model = catalog.models[hit.answer.model_id]
+    how = "the same question" if hit.by == "exact" else "a question of the same meaning"
+    route.conversation, route.cached, route.baseline = hit.conversation, hit.by, model
+    route.selection = ModelSelection(
+        primary_model=model.model_id,
+        provider=model.provider,
+        fallback_models=(),
+        estimated_cost_microusd=0,
+        reasoning=f"its earlier answer to {how} is given again",
+        policy="forced",
+    )
+    route.notices.append(f"{model.model_id} gave this answer before, to {how}; nobody was asked now.")
 
 
 async def _unheard(_: Progress) -> None:

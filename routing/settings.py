@@ -106,6 +106,24 @@ class Settings(BaseModel):
     confidence_threshold: float = Field(
         0.7, ge=0, le=1, description="Below this, a cheap model is asked, or the task goes to tier 2 or better"
     )
+    profiles: Literal["off", "report", "apply"] = Field(
+        "report", description="Agent profiles: off, report which one a task is for, or apply its prompt and preferences"
+    )
+    overflow: Literal["parts", "refuse"] = Field(
+        "parts", description="A prompt longer than every window: read in parts by a cheap model, or refused"
+    )
+    compress_above_tokens: int | None = Field(
+        None, ge=2_000, description="Longer prompts are read in parts where that is expected to cost less"
+    )
+    answer_cache: Literal["off", "exact", "semantic"] = Field(
+        "off", description="Answers given again: never, to the very same question, or to one of the same meaning"
+    )
+    answer_cache_ttl_seconds: int = Field(3_600, gt=0, description="How long an answer may be given again")
+    answer_cache_threshold: float = Field(
+        0.97, ge=0.8, le=1, description="Least cosine of two questions that mean the same"
+    )
+    answer_cache_rows: int = Field(10_000, ge=1, le=1_000_000, description="Answers that are kept for a caller")
+    answer_cache_mb: int = Field(64, ge=1, le=10_000, description="Megabytes of answers that are kept for a caller")
     sensitive: SensitivePolicy = Field(
         "allow", description="Tasks that hold a secret or personal data: allow, notice, or local_only"
     )

@@ -171,7 +171,7 @@ class TaskAnalysis:
 
     ``confidence`` is the probability (0 to 1) that ``category`` is right; ``reasoning`` says in one line what it was
     read from. ``analyzer`` says who decided: rules, learned or model. ``tools_named`` are tools that the prompt asks for in so
-    many words.
+    many words. ``profile`` is the specialised agent of the registry that the message is for, where profiles are looked for.
 
     ``estimated_input_tokens`` covers system, history and prompt (or the texts that are to be embedded, of which
     ``longest_text_tokens`` is the longest); ``history_tokens`` is the part of it that can be left out where a window is too
@@ -195,6 +195,7 @@ class TaskAnalysis:
     role: Role = "single"
     language: str = "en"
     sensitive: bool = False
+    profile: str | None = None
     analyzer: str = "rules"
     reasoning: str = ""
 

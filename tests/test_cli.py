@@ -129,6 +129,7 @@ def test_classify_jsonl_gives_one_analysis_a_line_in_order(terminal: Terminal, t
     lines = [json.loads(line) for line in from_file.stdout.splitlines()]
     assert [line["category"] for line in lines] == ["deep_reasoning", "text_generation", "qa_retrieval"]
     assert all(1 <= line["complexity"] <= 5 for line in lines)
+    assert [line["profile"] for line in lines] == ["general", "general", "small_talk"]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,40 @@ async def test_classifying_calls_no_model(era: Era, environment: dict[str, str],
     assert not upstream.requests
 
 
+@pytest.mark.parametrize(("setting", "asked"), [("off", 2), ("exact", 1)])
+async def test_an_answer_is_given_again_where_that_is_set(
+    setting: str, asked: int, environment: dict[str, str], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POINTSMAN_ANSWER_CACHE", setting)
+    async with client("auto") as host:
+        first = data_of(await host.call_tool("route_and_answer", {"prompt": "What is the capital of France?"}))
+        again = data_of(await host.call_tool("route_and_answer", {"prompt": "What is the capital of France?"}))
+        report = data_of(await host.call_tool("usage_report", {}))
+
+    assert len(upstream.requests) == asked
+    assert first["response"] == again["response"]
+    assert (first["cached"], again["cached"]) == (None, "exact" if asked == 1 else None)
+    if asked == 1:
+        assert again["actual_cost_usd"] == 0
+        assert again["savings_usd"] == pytest.approx(first["actual_cost_usd"], abs=1e-6)
+    assert report
+
+
+@pytest.mark.parametrize("setting", ["off", "report", "apply"])
+async def test_a_profile_is_reported_and_its_prompt_goes_along_only_where_it_is_applied(
+    setting: str, environment: dict[str, str], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POINTSMAN_PROFILES", setting)
+    async with client("auto") as host:
+        data = data_of(await host.call_tool("route_and_answer", {"prompt": "¿Dónde está mi pedido?"}))
+        await host.call_tool("route_and_answer", {"prompt": "¿Dónde está mi pedido?", "system": "Sé breve."})
+
+    assert data["task_analysis"]["profile"] == (None if setting == "off" else "support")
+    first, own = (request.body["messages"][0]["content"] for request in upstream.requests)
+    assert ("customer support" in first) is (setting == "apply")
+    assert own == "Sé breve."
+
+
 async def test_a_task_that_is_dearer_to_delegate_than_to_do_is_the_hosts(
     era: Era, environment: dict[str, str], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,13 @@
-"""An OpenAI-compatible provider on loopback: answers "Paris." or with vectors, fails or hangs, and keeps what it was sent."""
+"""An OpenAI-compatible provider on loopback: answers "Paris." or with vectors, fails or hangs, and keeps what it was sent.
+
+``script`` answers by what a request holds, where a test needs that: the text, or the HTTP status that it fails with.
+"""
 
 from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +28,7 @@ class Upstream:
 
     def __init__(self, text: str = "Paris.") -> None:
         self.text = text
+        self.script: Callable[[dict[str, Any]], str | int] | None = None
         self.status = 200
         self.hangs = False
         self.requests: list[Received] = []
@@ -56,6 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def __init__(self, upstream: Upstream, *args: Any) -> None:
         self._upstream = upstream
+        self._scripted: str | int | None = None
         super().__init__(*args)
 
     def do_POST(self) -> None:
@@ -65,16 +71,20 @@ class _Handler(BaseHTTPRequestHandler):
         self._upstream.reached.set()
         if self._upstream.hangs:
             self._hang()
-        elif self._upstream.status != 200:
-            self._begin("application/json", self._upstream.status)
+        elif (status := self._status(body)) != 200:
+            self._begin("application/json", status)
             said = f"busy; you are {headers.get('authorization')} {headers.get('x-api-key')} {headers.get('x-goog-api-key')}"
             self.wfile.write(json.dumps({"error": {"message": said}}).encode())
         elif self.path.endswith("/embeddings"):
             self._embed(body["input"])
         else:
             self._upstream.may_answer.wait(60)
-            self._answer()
+            self._answer(self._scripted if isinstance(self._scripted, str) else self._upstream.text)
         self.close_connection = True
+
+    def _status(self, body: dict[str, Any]) -> int:
+        self._scripted = self._upstream.script(body) if self._upstream.script else None
+        return self._scripted if isinstance(self._scripted, int) else self._upstream.status
 
     def do_GET(self) -> None:
         """The list of models."""
@@ -88,11 +98,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("connection", "close")
         self.end_headers()
 
-    def _answer(self) -> None:
+    def _answer(self, text: str) -> None:
         self._begin("text/event-stream")
         usage = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
         parts: tuple[dict[str, Any], ...] = (
-            {"choices": [{"index": 0, "delta": {"content": self._upstream.text}, "finish_reason": None}]},
+            {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]},
             {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
             {"choices": [], "usage": usage},
         )

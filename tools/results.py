@@ -15,6 +15,7 @@ from routing.tokens import TokenCounter
 from routing.types import (
     Attempt,
     AttemptOutcome,
+    CachedBy,
     Category,
     EmbeddingForm,
     Embeddings,
@@ -51,6 +52,7 @@ class AnalysisResult(Result):
     role: Role
     language: str
     sensitive: bool
+    profile: str | None
     analyzer: str
     reasoning: str
 
@@ -235,6 +237,7 @@ class RouteResult(Result):
         default=None, description="Of texts: vectors, or similarities by their indices"
     )
     attempts: list[AttemptResult] = Field(default=[])
+    cached: CachedBy | None = None
     verification: list[StepResult] = Field(default=[], description="Answers checked on the way to this one")
     steps: list[PatternStepResult] = Field(default=[])
     notices: list[str] = Field(default=[])
@@ -264,6 +267,7 @@ class RouteResult(Result):
             tools_called=[use.name for use in record.tools],
             embeddings=EmbeddingsResult.of(record.embeddings) if record.embeddings else None,
             attempts=[AttemptResult.of(attempt) for attempt in record.attempts],
+            cached=record.cached,
             verification=[StepResult.of(step) for step in record.verification],
             steps=[PatternStepResult.of(step) for step in record.steps],
             notices=list(record.notices),

@@ -8,10 +8,11 @@
       .memories   what a caller wants to find again, by meaning and by word     kept until deleted, or for a TTL of its own
       .budgets    what has been spent of each budget, and what is reserved      kept until its hour, month or session is past
       .jobs       answers that outlive their call, and batches                  kept for the sessions' TTL
+      .answers    answers that may be given again to the same question          kept for the time that the settings say
 
     sqlite.py            the embedded default: one file in the home folder
       sqlite_ledger.py, sqlite_reports.py, sqlite_sessions.py, sqlite_memories.py, sqlite_budgets.py,
-      sqlite_jobs.py     its rooms
+      sqlite_jobs.py, sqlite_answers.py     its rooms
       database.py        the file; knows nothing of what is kept
       migrations.py      the tables, as numbered steps
     words.py             the words of a text, in scripts with and without spaces
@@ -72,6 +73,9 @@ __all__ = [
     "NO_SUCH_ROUTE",
     "NO_SUCH_SESSION",
     "Allowance",
+    "AnswerKey",
+    "AnswerToKeep",
+    "Answers",
     "AttemptSums",
     "BatchItem",
     "BatchPlan",
@@ -109,6 +113,7 @@ __all__ = [
     "ShadowSums",
     "Span",
     "SpanSums",
+    "SpareAnswer",
     "Standing",
     "Store",
     "StoredMemory",
@@ -987,6 +992,53 @@ class Jobs(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerKey:
+    """What a question is known by: ``digest`` of all that matters to its answer, ``context`` of all but its wording."""
+
+    caller: str
+    digest: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpareAnswer:
+    """An answer that was given before, the model that gave it, and what it consumed then."""
+
+    text: str
+    model_id: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerToKeep(SpareAnswer):
+    """An answer, for how long it is kept, and how many of the caller's, in rows and bytes, are kept beside it.
+
+    ``vector`` is that of its question, where it may be found by meaning; of length 1.
+    """
+
+    ttl_seconds: float
+    most_rows: int
+    most_bytes: int
+    vector: tuple[float, ...] = field(default=(), repr=False)
+
+
+class Answers(Protocol):
+    """Answers that may be given again. They belong to the caller who got them; questions are not kept."""
+
+    async def keep(self, key: AnswerKey, answer: AnswerToKeep) -> None:
+        """Keep an answer in place of an earlier one of the same digest; the caller's oldest make room for it."""
+        ...
+
+    async def find(self, key: AnswerKey) -> SpareAnswer | None:
+        """Return the answer of that digest; ``None`` where there is none, or it has expired."""
+        ...
+
+    async def alike(self, key: AnswerKey, vector: Sequence[float], *, least: float) -> SpareAnswer | None:
+        """Return the answer in that context whose question's vector is nearest, at a cosine of ``least`` or more."""
+        ...
+
+
 class Store(Protocol):
     """All of it, in one place that is closed once."""
 
@@ -1010,6 +1062,9 @@ class Store(Protocol):
 
     @property
     def jobs(self) -> Jobs: ...
+
+    @property
+    def answers(self) -> Answers: ...
 
     async def aclose(self) -> None:
         """Write what has been asked for, then close. Closing twice is harmless."""

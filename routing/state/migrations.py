@@ -497,6 +497,26 @@ SUM_UP = f"""{_ADD_ROUTES}{_ADD_ATTEMPTS}{_ADD_LATENCIES}{_ADD_POLICIES}{_ADD_MO
 
 _PATTERNS = "ALTER TABLE routes ADD COLUMN pattern TEXT"
 """What a route with steps followed. Its steps are routes of their own, so it adds nothing to the sums."""
+_ANSWERS_CACHE = """
+-- Answers that may be given again, to their own caller; of the question, a digest and perhaps a vector.
+CREATE TABLE answers_cache (
+  id         INTEGER PRIMARY KEY,
+  caller     TEXT    NOT NULL,
+  digest     TEXT    NOT NULL,
+  context    TEXT    NOT NULL,
+  model_id   TEXT    NOT NULL,
+  text       TEXT    NOT NULL,
+  usage      TEXT    NOT NULL,
+  vector     BLOB,
+  kept_at    REAL    NOT NULL,
+  expires_at REAL    NOT NULL,
+  size       INTEGER NOT NULL,
+  UNIQUE (caller, digest)
+) STRICT;
+CREATE INDEX answers_cache_by_age ON answers_cache (caller, kept_at DESC, id DESC, size);
+CREATE INDEX answers_cache_by_context ON answers_cache (caller, context, kept_at DESC) WHERE vector IS NOT NULL;
+CREATE INDEX answers_cache_by_expiry ON answers_cache (expires_at);
+"""
 
 MIGRATIONS: tuple[str, ...] = (
     _LEDGER_AND_SESSIONS,
@@ -515,4 +535,5 @@ MIGRATIONS: tuple[str, ...] = (
     _SUMMED_TOGETHER,
     _OPINIONS,
     _PATTERNS,
+    _ANSWERS_CACHE,
 )

@@ -7,6 +7,7 @@
       sqlite_memories.py  what callers want to find again, with its words and vectors
       sqlite_budgets.py   what was spent of each budget, and what is reserved; leases.py: until when that counts
       sqlite_jobs.py      answers that outlive their call, and batches
+      sqlite_answers.py   answers that may be given again
       database.py         the file: one writer thread, a few readers, migrations; knows nothing of what is kept
       migrations.py       the tables of all rooms
 
@@ -29,6 +30,7 @@ import apsw
 from routing.state import Embedder
 from routing.state.database import Database
 from routing.state.migrations import MIGRATIONS
+from routing.state.sqlite_answers import SqliteAnswers
 from routing.state.sqlite_budgets import SqliteBudgets
 from routing.state.sqlite_jobs import SqliteJobs
 from routing.state.sqlite_ledger import SqliteLedger
@@ -71,6 +73,7 @@ class SqliteStore:
         self.jobs = SqliteJobs(
             database=self._database, ledger=self.ledger, wall_clock=wall_clock, ttl_seconds=session_ttl_seconds
         )
+        self.answers = SqliteAnswers(database=self._database, wall_clock=wall_clock)
         self.memories = SqliteMemories(database=self._database, path=path, wall_clock=wall_clock, embedder=embedder)
 
     async def open(self) -> None:
@@ -104,3 +107,4 @@ class SqliteStore:
         self.reports.remove_expired(connection)
         self.budgets.remove_expired(connection)
         self.jobs.remove_expired(connection)
+        self.answers.remove_expired(connection)

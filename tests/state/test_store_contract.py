@@ -17,7 +17,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from routing.errors import UnknownHandle
-from routing.state import Decided, LedgerTotals, ModelHealth, ShadowAnswer, Store, Turn, first_kept, new_handle
+from routing.state import (
+    AnswerKey,
+    AnswerToKeep,
+    Decided,
+    LedgerTotals,
+    ModelHealth,
+    ShadowAnswer,
+    SpareAnswer,
+    Store,
+    Turn,
+    first_kept,
+    new_handle,
+)
 from routing.state.sqlite import SqliteStore
 from routing.types import (
     Attempt,
@@ -808,3 +820,81 @@ async def test_a_session_begins_with_its_first_messages(store: Store) -> None:
 
     assert await store.sessions.history(session_id, "ada") == tuple(turn)
     assert await store.sessions.latest("ada") == session_id
+
+
+# Answers that may be given again
+
+
+def key(digest: str = "d1", *, context: str = "c1", caller: str = MINE) -> AnswerKey:
+    return AnswerKey(caller=caller, digest=digest, context=context)
+
+
+def spare(text: str = "Paris.", **changes: Any) -> AnswerToKeep:
+    parts: dict[str, Any] = {"ttl_seconds": 60.0, "most_rows": 100, "most_bytes": 1_000_000, **changes}
+    return AnswerToKeep(text=text, model_id="acme/one", usage=usage(20, 5, reasoning_tokens=2), **parts)
+
+
+@pytest.mark.parametrize("text", UNWELCOME_TEXTS)
+async def test_an_answer_is_found_as_it_was_kept_by_its_own_caller_alone(store: Store, text: str) -> None:
+    await store.answers.keep(key(), spare(text))
+
+    found = await store.answers.find(key())
+    assert found == SpareAnswer(text=text, model_id="acme/one", usage=usage(20, 5, reasoning_tokens=2))
+    assert await store.answers.find(key(caller=THEIRS)) is None
+    assert await store.answers.find(key("d2")) is None
+
+
+async def test_a_newer_answer_takes_the_place_of_the_older_one(store: Store) -> None:
+    await store.answers.keep(key(), spare("old"))
+    await store.answers.keep(key(), spare("new"))
+
+    found = await store.answers.find(key())
+    assert found is not None
+    assert found.text == "new"
+
+
+async def test_an_answer_expires(store: Store, clock: Clock) -> None:
+    await store.answers.keep(key(), spare(vector=(1.0, 0.0)))
+
+    clock.now += 59
+    assert await store.answers.find(key()) is not None
+    clock.now += 1
+    assert await store.answers.find(key()) is None
+    assert await store.answers.alike(key("d2"), (1.0, 0.0), least=0.5) is None
+
+
+@pytest.mark.parametrize("bound", [{"most_rows": 2}, {"most_bytes": 2 * len("answer 0")}])
+async def test_the_oldest_answers_make_room_and_another_callers_stay(
+    store: Store, clock: Clock, bound: dict[str, Any]
+) -> None:
+    await store.answers.keep(key("d0", caller=THEIRS), spare())
+    for number in range(4):
+        clock.now += 1
+        await store.answers.keep(key(f"d{number}"), spare(f"answer {number}", **bound))
+
+    assert [await store.answers.find(key(f"d{number}")) is not None for number in range(4)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert await store.answers.find(key("d0", caller=THEIRS)) is not None
+
+
+async def test_an_answer_to_a_question_alike_is_the_nearest_of_its_context(store: Store) -> None:
+    await store.answers.keep(key("d1"), spare("near", vector=(0.8, 0.6)))
+    await store.answers.keep(key("d2"), spare("nearer", vector=(1.0, 0.0)))
+    await store.answers.keep(key("d3", context="c2"), spare("elsewhere", vector=(0.96, 0.28)))
+    await store.answers.keep(key("d4"), spare("without"))
+    await store.answers.keep(key("d5"), spare("another embedder", vector=(1.0, 0.0, 0.0)))
+
+    async def alike(vector: tuple[float, float], least: float, **changes: Any) -> str | None:
+        found = await store.answers.alike(key("dx", **changes), vector, least=least)
+        return found.text if found else None
+
+    assert await alike((0.96, 0.28), 0.9) == "nearer"
+    assert await alike((0.6, 0.8), 0.9) == "near"
+    assert await alike((0.0, 1.0), 0.9) is None
+    assert await alike((1.0, 0.0), 0.999) == "nearer"
+    assert await alike((1.0, 0.0), 0.5, caller=THEIRS) is None
+    assert await alike((1.0, 0.0), 0.5, context="c3") is None
