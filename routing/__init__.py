@@ -12,7 +12,7 @@
 Reading order: `types`, `errors`, `router` (the five lines), then the stages as numbered. `registry` and `settings` say what
 there is, `catalog` what of it can be called now, `pricing` and `tokens` count, `state/` keeps, `embedded/` is the model that
 needs no key. Round the stages: `profiles/` says which agent a message is for, `context/` reads in parts what is too long,
-`answers` gives answers again, `patterns/` answers in several steps. Beside them: `forecasts`, `learning/` and `guard` say what is
-expected of each model, `escalation`, `inspection` and `verification/` check answers and have them mended, `budgets` limits,
+`answers` gives answers again, `patterns/` answers in several steps. Beside them: `forecasts`, `learning/` and `guard` say what
+is expected of each model, `escalation`, `inspection` and `verification/` check answers and have them mended, `budgets` limits,
 `jobs` and `batches` outlive a call, `shadow`, `replay` and `report` look back.
 """

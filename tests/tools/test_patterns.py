@@ -24,32 +24,18 @@ CHAIN = {"kind": "chain", "steps": [{"prompt": "Outline: {input}"}, {"prompt": "
 
 
 class Scripted(Upstream):
-    """Answers by what it was asked last, in sequence; a number fails the call with that status."""
+    """Answers by what it was asked last; a number fails the call with that status. The gate holds answers back."""
 
     def __init__(self) -> None:
-        self.script: Callable[[str], str | int] = str
+        super().__init__()
+        self.by_prompt: Callable[[str], str | int] = str
         self.gate = threading.Event()
         self.gate.set()
-        super().__init__()
+        self.script = self._said
 
-    def _now(self) -> str | int:
-        return self.script(self.requests[-1].body["messages"][-1]["content"]) if self.requests else ""
-
-    @property
-    def text(self) -> str:
+    def _said(self, body: dict[str, Any]) -> str | int:
         self.gate.wait(30)
-        return str(self._now())
-
-    @text.setter
-    def text(self, _: str) -> None: ...
-
-    @property
-    def status(self) -> int:
-        said = self._now()
-        return said if isinstance(said, int) else 200
-
-    @status.setter
-    def status(self, _: int) -> None: ...
+        return self.by_prompt(body["messages"][-1]["content"])
 
     def __exit__(self, *error: object) -> None:
         self.gate.set()
@@ -77,7 +63,7 @@ async def test_a_chain_comes_with_its_steps_their_sum_and_where_a_long_one_can_b
     era: Era, upstream: Scripted
 ) -> None:
     outline = "A long outline. " * 50
-    upstream.script = lambda prompt: outline if prompt.startswith("Outline: ") else f"About {len(prompt)} characters."
+    upstream.by_prompt = lambda prompt: outline if prompt.startswith("Outline: ") else f"About {len(prompt)} characters."
     async with client(era) as host:
         result = await host.call_tool("route_and_answer", {"prompt": TASK, "pattern": CHAIN})
         data = data_of(result)
@@ -107,7 +93,7 @@ async def test_roles_choose_models_of_their_tiers_from_the_shipped_registry(era:
             return json.dumps({"subtasks": [{"task": "rust", "needs": []}, {"task": "go", "needs": [1]}]})
         return f"<{prompt[-20:]}>"
 
-    upstream.script = script
+    upstream.by_prompt = script
     async with client(era) as host:
         data = data_of(
             await host.call_tool(
@@ -127,7 +113,7 @@ async def test_roles_choose_models_of_their_tiers_from_the_shipped_registry(era:
 async def test_a_step_that_fails_leaves_a_partial_answer_that_says_what_is_missing(
     era: Era, upstream: Scripted
 ) -> None:
-    upstream.script = lambda prompt: 400 if prompt.startswith("Write") else "An outline."
+    upstream.by_prompt = lambda prompt: 400 if prompt.startswith("Write") else "An outline."
     chain = {"kind": "chain", "steps": [*CHAIN["steps"], {"prompt": "Shorten"}]}
     async with client(era) as host:
         result = await host.call_tool("route_and_answer", {"prompt": TASK, "pattern": chain})
@@ -149,7 +135,7 @@ async def test_a_worker_that_fails_on_the_wire_takes_only_what_needs_it_and_the_
             return json.dumps({"subtasks": [{"task": task, "needs": needs} for task, needs in parts]})
         return 500 if prompt.endswith("nothing else:\ngo") else f"<{prompt[-30:]}>"
 
-    upstream.script = script
+    upstream.by_prompt = script
     async with client(era) as host:
         result = await host.call_tool("route_and_answer", {"prompt": TASK, "pattern": {"kind": "orchestrate"}})
         report = data_of(await host.call_tool("usage_report", {"period": "day"}))
@@ -171,7 +157,7 @@ async def test_a_pattern_that_outlives_its_call_is_waited_for_by_get_answer_with
     era: Era, upstream: Scripted
 ) -> None:
     upstream.gate.clear()
-    upstream.script = lambda prompt: f"<{prompt[:7]}>"
+    upstream.by_prompt = lambda prompt: f"<{prompt[:7]}>"
     async with client(era) as host:
         arguments = {"prompt": TASK, "pattern": CHAIN, "deadline_seconds": 0.2, "detach": True}
         running = data_of(await host.call_tool("route_and_answer", arguments))
@@ -196,7 +182,7 @@ async def test_an_empty_pattern_tells_the_forms_and_nothing_is_asked(era: Era, u
 
 
 def test_the_terminal_takes_a_pattern_from_a_file(upstream: Scripted, tmp_path: Path) -> None:
-    upstream.script = lambda prompt: f"<{prompt[:7]}>"
+    upstream.by_prompt = lambda prompt: f"<{prompt[:7]}>"
     file = tmp_path / "chain.json"
     file.write_text(json.dumps(CHAIN), encoding="utf-8")
 
