@@ -47,7 +47,9 @@ from routing.state import (
     check_memories,
     new_handle,
 )
-from routing.state.database import BUSY_TIMEOUT_MS, Database, Job, Row, json_text, restored, select, stored
+from routing.state.columns import json_text, restored, stored
+from routing.state.database import BUSY_TIMEOUT_MS, Database, Job, select
+from routing.state.tables import Row
 from routing.state.words import indexed, terms
 
 if TYPE_CHECKING:
