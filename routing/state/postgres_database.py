@@ -86,7 +86,8 @@ class PostgresDatabase:
     """The database at ``url``: the `routing.state.tables.Tables` of its rooms.
 
     ``prepare`` is run on a connection that is in no transaction before anything else. ``housekeeping`` is run after a write at
-    most every `HOUSEKEEPING_SECONDS` of ``wall_clock``, the first one included, by one process at a time.
+    most every `HOUSEKEEPING_SECONDS` of ``wall_clock``, the first one included, by one process at a time. ``clock`` is put
+    right now and then.
     """
 
     def __init__(
@@ -95,14 +96,17 @@ class PostgresDatabase:
         *,
         prepare: Callable[[Server], Coroutine[Any, Any, None]],
         wall_clock: Callable[[], float],
+        clock: ServerClock,
         housekeeping: Job[object],
     ) -> None:
         self._url = url
+        self._clock = clock
         self._prepare = prepare
         self._wall_clock = wall_clock
         self._housekeeping = housekeeping
         self._housekeeping_due = -math.inf
         self._pool: AsyncConnectionPool[Server] | None = None
+        self._is_open = False
         self._under_way: set[asyncio.Task[Any]] = set()
         self._first: set[asyncio.Task[Any]] = set()
         """Writes that nobody waits for: those after them do."""
@@ -119,6 +123,7 @@ class PostgresDatabase:
             SettingsError: the address is none, nobody answers there, or the database cannot be used.
 
         """
+        _check_address(self._url)
         with _explaining(self._url):
             async with connected(self._url) as server:
                 await self._prepare(server)
@@ -135,17 +140,17 @@ class PostgresDatabase:
                 name="pointsman",
             )
             await pool.open()
-        self._pool = pool
+        self._pool, self._is_open = pool, True
 
     async def aclose(self) -> None:
         """Write what was asked for, then close."""
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return
+        self._is_open = False
         with anyio.CancelScope(shield=True):
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=PATIENCE_SECONDS)
-            await pool.close()
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                await pool.close()
 
     async def write(self, job: Job[T], *, durable: bool = True) -> T:
         """As `routing.state.tables.Tables.write` says."""
@@ -179,7 +184,7 @@ class PostgresDatabase:
             return work.result()
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        if self._pool is None:
+        if not self._is_open:
             work.close()
             raise RuntimeError("the store is not open")
         task = asyncio.create_task(work)
@@ -204,7 +209,7 @@ class PostgresDatabase:
         return value
 
     def _keep_house(self) -> None:
-        if self._pool is None or self._wall_clock() < self._housekeeping_due:
+        if not self._is_open or self._wall_clock() < self._housekeeping_due:
             return
         self._housekeeping_due = self._wall_clock() + HOUSEKEEPING_SECONDS
         self._go_on_with(self._begin(self._run(_alone(self._housekeeping), begin=_WRITE)), "housekeeping failed")
@@ -212,7 +217,7 @@ class PostgresDatabase:
     async def _run(self, job: Job[T], *, begin: LiteralString) -> T:
         """Run ``job`` in a transaction, again where the database undid it or the connection broke before its end."""
         for _ in range(_MOST_TRIES - 1):
-            attempt = _Attempt(begin)
+            attempt = _Attempt(begin, self._clock)
             try:
                 async with self._opened.connection() as server:
                     return await attempt.run(server, job)
@@ -223,7 +228,7 @@ class PostgresDatabase:
                     raise
                 await self._opened.check()  # where one connection is gone, others are
         async with self._opened.connection() as server:
-            return await _Attempt(begin).run(server, job)
+            return await _Attempt(begin, self._clock).run(server, job)
 
     @property
     def _opened(self) -> AsyncConnectionPool[Server]:
@@ -235,8 +240,9 @@ class PostgresDatabase:
 class _Attempt:
     """One try at a transaction, and how far it came."""
 
-    def __init__(self, begin: LiteralString) -> None:
+    def __init__(self, begin: LiteralString, clock: ServerClock) -> None:
         self._begin = begin
+        self._clock = clock
         self.is_ending = False
         self.is_broken = False
 
@@ -246,6 +252,9 @@ class _Attempt:
             value = await job(_Transaction(server))
             self.is_ending = self._begin != _READ
             await server.execute("COMMIT")
+            if self._clock.is_due():
+                with suppress(psycopg.Error):
+                    await self._clock.ask(server)
         except BaseException:
             self.is_broken = server.broken
             with suppress(psycopg.Error):
@@ -348,6 +357,16 @@ async def connected(url: str) -> AsyncGenerator[Server]:
         await server.close()
 
 
+def _check_address(url: str) -> None:
+    try:
+        conninfo_to_dict(url)
+    except psycopg.Error:
+        raise SettingsError(
+            "POINTSMAN_DATABASE_URL is no address of a database: it is postgresql://user:password@host:5432/name, where "
+            "what is neither letter nor digit is written as %xx."
+        ) from None  # psycopg repeats what it cannot read, which may be the password
+
+
 def place_of(url: str) -> str:
     """Host, port and name of a database, and nothing else of its address."""
     try:
@@ -367,13 +386,8 @@ def _explaining(url: str) -> Generator[None]:
         raise SettingsError(
             f"{place_of(url)} did not answer within {PATIENCE_SECONDS:.0f} s. See that it runs and is not overloaded."
         ) from error
-    except psycopg.ProgrammingError as error:
-        if error.sqlstate is not None:
-            raise
-        raise SettingsError(
-            "POINTSMAN_DATABASE_URL is no address of a database: it is postgresql://user:password@host:5432/name, where "
-            "other than letters and digits are written as %xx."
-        ) from None  # psycopg repeats what it cannot read, which may be the password
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
+        raise SettingsError(f"{place_of(url)} may not be written: {_told(error, url)}") from error
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolClosed) as error:
         raise SettingsError(f"{place_of(url)} cannot be used: {_told(error, url)}") from error
 
