@@ -72,7 +72,7 @@ class PostgresStore:
 
         """
         await self.database.open()
-        await self.memories.open()
+        self.memories.open()
 
     async def aclose(self) -> None:
         await self.memories.aclose()

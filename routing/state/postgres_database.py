@@ -20,7 +20,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
-from typing import Any, LiteralString, TypeAlias, TypeVar, cast
+from typing import Any, LiteralString, TypeAlias, TypeVar
 
 import anyio
 import psycopg
@@ -37,7 +37,7 @@ from routing.state.tables import HOUSEKEEPING_SECONDS, Connection, Job, Row
 T = TypeVar("T")
 Server: TypeAlias = psycopg.AsyncConnection[Row]
 
-SCHEMA = "pointsman"
+SCHEMA: LiteralString = "pointsman"
 """Our tables are in a schema of their own, so that the database may be another program's too."""
 
 OLDEST_SERVER = 15
@@ -317,9 +317,9 @@ def _alone(housekeeping: Job[object]) -> Job[object]:
 
 
 @cache
-def _in_psycopg(sql: str) -> LiteralString:
+def _in_psycopg(sql: str) -> bytes:
     """``:name`` as psycopg writes it. ``::type`` stays."""
-    return cast("LiteralString", re.sub(r"(?<!:):([a-z]\w*)", r"%(\1)s", sql.replace("%", "%%")))
+    return re.sub(r"(?<!:):([a-z]\w*)", r"%(\1)s", sql.replace("%", "%%")).encode()
 
 
 class _Number(Loader):

@@ -10,8 +10,6 @@ has been released is never edited.
 
 from __future__ import annotations
 
-from typing import LiteralString, cast
-
 from routing.errors import SettingsError
 from routing.state.columns import stored
 from routing.state.migrations import two_digits
@@ -291,7 +289,9 @@ FROM attempts JOIN routes USING (route_id), {_LATENCY_SPANS} WHERE attempts.outc
 UNION ALL
 SELECT attempts.route_id, attempts.position, caller, span, {_START}, 'first_token', model_id,
   {two_digits("first_token_ms")}, 1
-FROM attempts JOIN routes USING (route_id), {_LATENCY_SPANS} WHERE attempts.outcome = 'answered' AND first_token_ms IS NOT NULL;
+FROM attempts JOIN routes USING (route_id), {
+    _LATENCY_SPANS
+} WHERE attempts.outcome = 'answered' AND first_token_ms IS NOT NULL;
 
 CREATE VIEW policy_figures AS
 SELECT route_id, caller, span, {_START}, policy, 1 AS routes FROM routes, {_SPANS} WHERE policy IS NOT NULL;
@@ -458,11 +458,12 @@ async def prepare(server: Server) -> None:
     """
     if server.info.server_version < OLDEST_SERVER * 10_000:
         raise SettingsError(
-            f"the database is PostgreSQL {server.info.server_version // 10_000}, and {OLDEST_SERVER} is the oldest that will do."
+            f"the database is PostgreSQL {server.info.server_version // 10_000}, and {OLDEST_SERVER} is the oldest that "
+            "will do."
         )
     async with server.transaction():
         await server.execute("SELECT pg_advisory_xact_lock(hashtextextended('pointsman migrations', 0))")
-        await server.execute(cast("LiteralString", f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        await server.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         await _have_pgvector(server)
         await server.execute("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY)")
         [row] = await (await server.execute("SELECT coalesce(max(version), 0) AS version FROM migrations")).fetchall()
@@ -476,7 +477,7 @@ async def _migrate(server: Server, version: int) -> None:
             f"{len(MIGRATIONS)}. Install the newer release, or name another database with POINTSMAN_DATABASE_URL."
         )
     for number, step in enumerate(MIGRATIONS[version:], version + 1):
-        await server.execute(cast("LiteralString", _bytewise(step)))
+        await server.execute(_bytewise(step).encode())
         await server.execute("INSERT INTO migrations (version) VALUES (%s)", (number,))
 
 
@@ -486,7 +487,9 @@ def _bytewise(step: str) -> str:
 
 async def _have_pgvector(server: Server) -> None:
     offered = await (
-        await server.execute("SELECT default_version, installed_version FROM pg_available_extensions WHERE name = 'vector'")
+        await server.execute(
+            "SELECT default_version, installed_version FROM pg_available_extensions WHERE name = 'vector'"
+        )
     ).fetchall()
     if not offered:
         raise SettingsError(
@@ -505,7 +508,8 @@ async def _have_pgvector(server: Server) -> None:
 
 async def versions(server: Server) -> str:
     """What the server is, for people."""
-    [row] = await (await server.execute("SELECT extversion AS pgvector FROM pg_extension WHERE extname = 'vector'")).fetchall()
+    [row] = await (
+        await server.execute("SELECT extversion AS pgvector FROM pg_extension WHERE extname = 'vector'")
+    ).fetchall()
     number = server.info.server_version
     return f"PostgreSQL {number // 10_000}.{number % 10_000}, pgvector {row['pgvector']}"
-
