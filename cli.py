@@ -366,7 +366,9 @@ def doctor(
     """Say what is configured, what is reachable, how old the prices are, and where the data lies."""
 
     async def examined(services: Services, on_progress: OnProgress) -> list[Finding]:
-        findings = [*await examine(services.settings, services.catalog, _today()), *await tools_found(services)]
+        settings, store = services.settings, services.store
+        findings = await examine(settings, services.catalog, _today(), kept_in=store.place)
+        findings += await tools_found(services)
         if not live:
             return findings
         catalog = await services.catalog.current()

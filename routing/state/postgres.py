@@ -19,7 +19,7 @@ from typing import Self
 from routing.state import Embedder
 from routing.state.postgres_database import PostgresDatabase, Server, ServerClock
 from routing.state.postgres_memories import PostgresMemories
-from routing.state.postgres_migrations import prepare, told_of
+from routing.state.postgres_migrations import prepare, told_of, versions
 from routing.state.sql_budgets import SqlBudgets
 from routing.state.sql_jobs import SqlJobs
 from routing.state.sql_ledger import SqlLedger
@@ -45,6 +45,7 @@ class PostgresStore:
         ledger_days: int | None = None,
     ) -> None:
         self._server_clock = ServerClock()
+        self._versions = "not asked yet"
         clock = wall_clock or self._server_clock
         self.database = PostgresDatabase(
             url, prepare=self._prepare, wall_clock=clock, housekeeping=self._keep_house, clock=self._server_clock
@@ -63,6 +64,10 @@ class PostgresStore:
             database=self.database, ledger=self.ledger, wall_clock=clock, ttl_seconds=session_ttl_seconds
         )
         self.memories = PostgresMemories(database=self.database, wall_clock=clock, embedder=embedder)
+
+    @property
+    def place(self) -> str:
+        return f"{self.database.place}, {self._versions}"
 
     async def open(self) -> None:
         """Connect, and bring the tables up to date.
@@ -92,6 +97,7 @@ class PostgresStore:
     async def _prepare(self, server: Server) -> None:
         await prepare(server)
         await self._server_clock.ask(server)
+        self._versions = await versions(server)
 
     async def _keep_house(self, connection: Connection) -> None:
         for room in (self.sessions, self.memories, self.reports, self.budgets, self.jobs):

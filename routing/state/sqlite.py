@@ -52,6 +52,7 @@ class SqliteStore:
         embedder: Embedder | None = None,
         ledger_days: int | None = None,
     ) -> None:
+        self.place = str(path)
         self._database = Database(
             path,
             migrations=MIGRATIONS,

