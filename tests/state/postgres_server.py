@@ -29,7 +29,7 @@ def server_url() -> str:
 
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     url: str = get_server(folder, cleanup_mode="delete").get_uri()
-    _execute(url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET max_connections = 300", "SELECT pg_reload_conf()")
+    _execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
     return url
 
 

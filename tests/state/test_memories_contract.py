@@ -18,7 +18,8 @@ from routing.errors import InvalidTask, ToolFailed, UnknownHandle
 from routing.state import MOST_MEMORY_BYTES, MOST_METADATA_BYTES, Memories, NewMemory, Store, StoredMemory, new_handle
 from routing.state.sqlite import SqliteStore
 from tests.state.memory_fakes import WordEmbedder
-from tests.state.postgres_server import database_of, needs_postgres
+from tests.state.postgres_server import database_of
+from tests.state.stores import KINDS
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +71,7 @@ def embedder() -> WordEmbedder:
     return WordEmbedder(synonyms={"automobile": "car", "auto": "car"})
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_postgres)])
+@pytest.fixture(params=KINDS)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[WordEmbedder | None], Any]:
     """Opens the same store again, as a restarted process would."""
     return partial(STORES[request.param], tmp_path, clock)

@@ -30,7 +30,8 @@ from routing.types import (
     ToolUse,
 )
 from tests.builders import analysis, usage
-from tests.state.postgres_server import database_of, needs_postgres
+from tests.state.postgres_server import database_of
+from tests.state.stores import KINDS
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +76,7 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_postgres)])
+@pytest.fixture(params=KINDS)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[], Any]:
     """Opens the same store again, as a restarted process would."""
     return partial(STORES[request.param], tmp_path, clock)
