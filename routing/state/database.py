@@ -515,7 +515,7 @@ class SqliteTables:
 
 def in_one_go(job: tables.Job[T], connection: apsw.Connection) -> T:
     """Run a job whose connection never makes it wait."""
-    work = job(_NeverWaiting(connection))
+    work = job(NeverWaiting(connection))
     try:
         work.send(None)
     except StopIteration as end:
@@ -524,7 +524,7 @@ def in_one_go(job: tables.Job[T], connection: apsw.Connection) -> T:
     raise RuntimeError("a job awaited something else than its connection")
 
 
-class _NeverWaiting:
+class NeverWaiting:
     """The `routing.state.tables.Connection` of a connection to the file."""
 
     def __init__(self, connection: apsw.Connection) -> None:

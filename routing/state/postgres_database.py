@@ -249,7 +249,7 @@ class _Attempt:
     async def run(self, server: Server, job: Job[T]) -> T:
         try:
             await server.execute(self._begin)
-            value = await job(_Transaction(server))
+            value = await job(Transaction(server))
             self.is_ending = self._begin != _READ
             await server.execute("COMMIT")
             if self._clock.is_due():
@@ -264,7 +264,7 @@ class _Attempt:
         return value
 
 
-class _Transaction:
+class Transaction:
     """The `routing.state.tables.Connection` of a connection to the server."""
 
     def __init__(self, server: Server) -> None:

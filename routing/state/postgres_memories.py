@@ -13,7 +13,9 @@ Words weigh as in SQLite's FTS5 (https://sqlite.org/fts5.html#the_bm25_function)
 
 from __future__ import annotations
 
+import json
 import math
+from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -358,25 +360,35 @@ async def _keep(connection: Connection, *, caller: str, memories: Sequence[NewMe
 
 
 async def _keep_one(connection: Connection, values: Row, memory: NewMemory) -> _Kept:
-    values = {**values, "facts": _facts_of(memory.metadata)}
     for old in await connection.select(_SELECT_KEYED, values) if memory.key is not None else ():
         if old["text"] == values["text"]:
-            await connection.execute(_UPDATE_MEMORY, {**values, "id": old["id"]})
+            await connection.execute(_UPDATE_MEMORY, {**values, "id": old["id"], "facts": _facts_of(memory.metadata)})
             return _Kept(id=old["id"], memory_id=old["memory_id"], created=False)
         await connection.execute(_DELETE_ROW, old)
         values |= {"memory_id": old["memory_id"], "created_at": old["created_at"]}
-        return _Kept(id=await _insert(connection, values, memory.text), memory_id=old["memory_id"], created=False)
-    return _Kept(id=await _insert(connection, values, memory.text), memory_id=values["memory_id"], created=True)
+        return _Kept(id=await _insert(connection, values, memory), memory_id=old["memory_id"], created=False)
+    return _Kept(id=await _insert(connection, values, memory), memory_id=values["memory_id"], created=True)
 
 
-async def _insert(connection: Connection, values: Row, text: str) -> int:
+async def _insert(connection: Connection, values: Row, memory: NewMemory) -> int:
+    row = {name: value for name, value in values.items() if name != "now"}
+    return await _insert_row(connection, {**row, "updated_at": values["now"]}, memory.text, memory.metadata)
+
+
+async def _insert_row(connection: Connection, row: Row, text: str, metadata: Mapping[str, object]) -> int:
     words = words_of(text)
-    row = {**values, "updated_at": values["now"], "length": words.total()}
-    del row["now"]
+    row = {**row, "facts": _facts_of(metadata), "length": words.total()}
     [made] = await connection.select(f"{insert_into('memories', tuple(row))} RETURNING id", row)
-    index = {"caller": values["caller"], "id": made["id"], "words": list(words), "times": list(words.values())}
+    index = {"caller": row["caller"], "id": made["id"], "words": list(words), "times": list(words.values())}
     await connection.execute(_INSERT_WORDS, index)
     return int(made["id"])
+
+
+async def insert_moved(connection: Connection, rows: Sequence[Row]) -> None:
+    """Insert memories that were somewhere else, as they were: with their ids, and their vectors as bytes of float32."""
+    for row in rows:
+        vector = None if row["vector"] is None else _text_of(array("f", row["vector"]))
+        await _insert_row(connection, {**row, "vector": vector}, restored(row["text"]), json.loads(row["metadata"]))
 
 
 def words_of(text: str) -> Counter[str]:
@@ -389,7 +401,7 @@ def _facts_of(metadata: Mapping[str, object]) -> list[str]:
     return [f"{name}={ascii_json(value)}" for name, value in metadata.items()]
 
 
-def _text_of(vector: NDArray[np.float32]) -> str:
+def _text_of(vector: NDArray[np.float32] | array[float]) -> str:
     """A vector as pgvector reads it: nine digits say a float32 exactly."""
     return f"[{','.join(f'{value:.9g}' for value in vector.tolist())}]"
 

@@ -14,17 +14,18 @@ from routing.errors import SettingsError
 from routing.state.columns import stored
 from routing.state.migrations import two_digits
 from routing.state.postgres_database import OLDEST_SERVER, SCHEMA, Server
+from routing.state.sql_ledger import Documents
 from routing.state.tables import Row
-from routing.types import RouteRecord, VerificationStep
+from routing.types import VerificationStep
 
 OLDEST_PGVECTOR = (0, 8)
 """The first release with iterative index scans, without which a filtered search finds too little."""
 
 
-def told_of(route: RouteRecord) -> Row:
+def told_of(documents: Documents) -> Row:
     """What reports ask of a route's documents, as columns."""
-    analysis, selection = route.analysis, route.selection
-    checked = [step for step in route.verification if _tells_something(step)]
+    analysis, selection = documents.analysis, documents.selection
+    checked = [step for step in documents.verification if _tells_something(step)]
     asked = max(0, analysis.estimated_input_tokens - analysis.history_tokens) if analysis else 0
     return {
         "category": stored(analysis.category) if analysis else None,

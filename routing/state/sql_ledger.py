@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
+from typing import Protocol
 
 from routing.errors import UnknownHandle
 from routing.state import NO_SUCH_ROUTE, LedgerTotals, ModelHealth, ShadowAnswer, Turn
@@ -28,7 +29,20 @@ from routing.types import (
 )
 
 
-def _nothing_more(_: RouteRecord) -> Row:
+class Documents(Protocol):
+    """What is kept of a route as documents, as far as a database may want to have it in columns too."""
+
+    @property
+    def analysis(self) -> TaskAnalysis | None: ...
+
+    @property
+    def selection(self) -> ModelSelection | None: ...
+
+    @property
+    def verification(self) -> Sequence[VerificationStep]: ...
+
+
+def _nothing_more(_: Documents) -> Row:
     return {}
 
 
@@ -41,7 +55,7 @@ class SqlLedger:
 
     database: Tables
     sessions: SqlSessions
-    told: Callable[[RouteRecord], Row] = _nothing_more
+    told: Callable[[Documents], Row] = _nothing_more
 
     async def record(self, route: RouteRecord, turn: Turn | None = None) -> bool:
         joined = None if turn is None else self.sessions.joined(route.session_id, route.caller, turn)
@@ -247,6 +261,24 @@ async def _route_of(connection: Connection, row: Row) -> RouteRecord:
         verification=tuple(_step_of(step) for step in documents["verification"]),
         analysis=_analysis_of(documents["analysis"]) if documents["analysis"] else None,
         selection=_selection_of(documents["selection"]) if documents["selection"] else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptDocuments:
+    """The `Documents` of a row."""
+
+    analysis: TaskAnalysis | None
+    selection: ModelSelection | None
+    verification: Sequence[VerificationStep]
+
+
+def documents_of(row: Row) -> KeptDocuments:
+    """The documents of a row of routes."""
+    return KeptDocuments(
+        analysis=_analysis_of(json.loads(row["analysis"])) if row["analysis"] else None,
+        selection=_selection_of(json.loads(row["selection"])) if row["selection"] else None,
+        verification=[_step_of(step) for step in json.loads(row["verification"])],
     )
 
 
