@@ -18,6 +18,9 @@ from routing.state.sql_ledger import Documents
 from routing.state.tables import Row
 from routing.types import VerificationStep
 
+EXTENSION = "vector"
+"""What pgvector calls itself."""
+
 OLDEST_PGVECTOR = (0, 8)
 """The first release with iterative index scans, without which a filtered search finds too little."""
 
@@ -489,7 +492,8 @@ def _bytewise(step: str) -> str:
 async def _have_pgvector(server: Server) -> None:
     offered = await (
         await server.execute(
-            "SELECT default_version, installed_version FROM pg_available_extensions WHERE name = 'vector'"
+            "SELECT default_version, installed_version FROM pg_available_extensions WHERE name = %s",
+            (EXTENSION,),
         )
     ).fetchall()
     if not offered:

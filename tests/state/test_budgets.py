@@ -381,7 +381,7 @@ class PostgresBudgetMachine(BudgetMachine):
 TestBudgetMachine = BudgetMachine.TestCase
 TestBudgetMachine.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
 TestPostgresBudgetMachine = needs_postgres(PostgresBudgetMachine.TestCase)
-TestPostgresBudgetMachine.settings = TestBudgetMachine.settings
+TestPostgresBudgetMachine.settings = settings(max_examples=5, stateful_step_count=15, deadline=None)
 
 
 # ── Many processes ────────────────────────────────────────────────────────────────────────────────────────────────────

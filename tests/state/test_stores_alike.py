@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,12 +103,13 @@ class StoresAlike(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
         self.clock = Clock(NOON)
-        self.closing = AsyncExitStack()
         self.stores: list[AnyStore] = []
         for kind in ("sqlite", "postgres"):
             place = place_of(kind, Path(self.folder.name))
-            store = store_at(place, wall_clock=self.clock, embedder=WordEmbedder(dimensions=64), session_max_messages=6)
-            self.stores.append(self.loop.run_until_complete(self.closing.enter_async_context(store)))
+            embedder = WordEmbedder(dimensions=64)
+            store = store_at(place, wall_clock=self.clock, embedder=embedder, session_max_messages=6)
+            self.loop.run_until_complete(store.open())
+            self.stores.append(store)
         self.routes: list[RouteRecord] = []
         self.sessions: list[str] = []
         self.batches: list[list[str]] = []
@@ -275,7 +275,8 @@ class StoresAlike(RuleBasedStateMachine):
     def teardown(self) -> None:
         for caller in NAMES:
             self.reports_on(caller)
-        self.loop.run_until_complete(self.closing.aclose())
+        for store in self.stores:
+            self.loop.run_until_complete(store.aclose())
         self.loop.close()
         self.folder.cleanup()
 
@@ -308,4 +309,4 @@ async def _health(store: AnyStore, caller: str) -> object:
 
 
 TestStoresAlike = needs_postgres(StoresAlike.TestCase)
-TestStoresAlike.settings = settings(max_examples=8, stateful_step_count=25, deadline=None)
+TestStoresAlike.settings = settings(max_examples=6, stateful_step_count=20, deadline=None)
