@@ -17,8 +17,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -51,10 +52,12 @@ class RandomEmbedder:
         """It always is."""
         return True
 
-    async def embed(self, texts: list[str], *, purpose: Literal["query", "passage"]) -> NDArray[np.float32]:  # noqa: ARG002 - the interface's
-        """One random vector of length 1 for each text."""
+    async def embed(self, texts: Sequence[str], *, purpose: Literal["query", "passage"]) -> NDArray[np.float32]:
+        """One random vector of length 1 for each text, whatever its ``purpose``."""
+        del purpose
         vectors = self._random.standard_normal((len(texts), DIMENSIONS), np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
 
 
 async def per_second(call: Callable[[int], Awaitable[None]], *, at_once: int, seconds: float) -> float:
@@ -86,7 +89,7 @@ async def spend(store: Store, subject: str) -> None:
 async def write(store: Store, caller: str) -> None:
     """Write a route with its attempt."""
     one = route(new_handle("rte"))
-    await store.ledger.record(type(one)(**{**{name: getattr(one, name) for name in one.__slots__}, "caller": caller}))
+    await store.ledger.record(replace(one, caller=caller))
 
 
 async def measured(store: Store, *, seconds: float, memories: int, callers: int) -> Figures:
@@ -165,10 +168,7 @@ if __name__ == "__main__":
     options = vars(parser.parse_args())
     as_json = options.pop("json")
 
-    async def run() -> dict[str, Figures]:
-        return await main(**options)
-
-    result = anyio.run(run)
+    result = anyio.run(lambda: main(**options))
     if as_json:
         print(json.dumps(result))
     else:

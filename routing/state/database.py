@@ -537,6 +537,9 @@ class NeverWaiting:
         self._connection.execute(sql, bindings)
         return self._connection.changes()
 
+    async def run(self, sql: str, bindings: Mapping[str, Any] | None = None) -> None:
+        self._connection.execute(sql, bindings)
+
     async def executemany(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
         self._connection.executemany(sql, rows)
 

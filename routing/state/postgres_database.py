@@ -50,9 +50,10 @@ PATIENCE_SECONDS = 10.0
 _MOST_TRIES = 5
 _CLOCK_SECONDS = 60.0
 
-_WRITE = "BEGIN"
-_WRITE_SOON = "BEGIN; SET LOCAL synchronous_commit = off"
-_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_Begin: TypeAlias = tuple[LiteralString, ...]
+_WRITE: _Begin = ("BEGIN",)
+_WRITE_SOON: _Begin = ("BEGIN", "SET LOCAL synchronous_commit = off")
+_READ: _Begin = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
 
 _TRY_AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _BROKEN = (psycopg.OperationalError, psycopg.InterfaceError)
@@ -201,7 +202,7 @@ class PostgresDatabase:
         self._first.add(work)
         work.add_done_callback(look_at)
 
-    async def _write(self, job: Job[T], *, begin: LiteralString, after: frozenset[asyncio.Task[Any]]) -> T:
+    async def _write(self, job: Job[T], *, begin: _Begin, after: frozenset[asyncio.Task[Any]]) -> T:
         if after:
             await asyncio.wait(after)
         value = await self._run(job, begin=begin)
@@ -214,7 +215,7 @@ class PostgresDatabase:
         self._housekeeping_due = self._wall_clock() + HOUSEKEEPING_SECONDS
         self._go_on_with(self._begin(self._run(_alone(self._housekeeping), begin=_WRITE)), "housekeeping failed")
 
-    async def _run(self, job: Job[T], *, begin: LiteralString) -> T:
+    async def _run(self, job: Job[T], *, begin: _Begin) -> T:
         """Run ``job`` in a transaction, again where the database undid it or the connection broke before its end."""
         for _ in range(_MOST_TRIES - 1):
             attempt = _Attempt(begin, self._clock)
@@ -240,7 +241,7 @@ class PostgresDatabase:
 class _Attempt:
     """One try at a transaction, and how far it came."""
 
-    def __init__(self, begin: LiteralString, clock: ServerClock) -> None:
+    def __init__(self, begin: _Begin, clock: ServerClock) -> None:
         self._begin = begin
         self._clock = clock
         self.is_ending = False
@@ -248,10 +249,14 @@ class _Attempt:
 
     async def run(self, server: Server, job: Job[T]) -> T:
         try:
-            await server.execute(self._begin)
-            value = await job(Transaction(server))
-            self.is_ending = self._begin != _READ
-            await server.execute("COMMIT")
+            async with server.pipeline() as pipeline:
+                for statement in self._begin:
+                    await server.execute(statement)
+                await pipeline.sync()  # the connection is alive: what breaks it from here on is not its age
+                value = await job(Transaction(server, pipeline))
+                self.is_ending = self._begin != _READ
+                end = await server.execute("COMMIT")
+            _see_that_it_holds(end)
             if self._clock.is_due():
                 with suppress(psycopg.Error):
                     await self._clock.ask(server)
@@ -264,17 +269,36 @@ class _Attempt:
         return value
 
 
-class Transaction:
-    """The `routing.state.tables.Connection` of a connection to the server."""
+def _see_that_it_holds(end: psycopg.AsyncCursor[Row]) -> None:
+    if end.statusmessage != "COMMIT":
+        raise psycopg.errors.InFailedSqlTransaction("the transaction had failed, and was undone")
 
-    def __init__(self, server: Server) -> None:
+
+class Transaction:
+    """The `routing.state.tables.Connection` of a connection to the server, in pipeline mode where there is a ``pipeline``.
+
+    Then what is run without asking for an answer goes to the server together with what is asked next, or with the end: most
+    transactions are two or three round trips, and hold their locks little longer than the server takes.
+    """
+
+    def __init__(self, server: Server, pipeline: psycopg.AsyncPipeline | None = None) -> None:
         self.server = server
+        self._pipeline = pipeline
 
     async def select(self, sql: str, bindings: Mapping[str, Any] | None = None) -> list[Row]:
         return await (await self.server.execute(_in_psycopg(sql), bindings or {})).fetchall()
 
     async def execute(self, sql: str, bindings: Mapping[str, Any] | None = None) -> int:
-        return (await self.server.execute(_in_psycopg(sql), bindings or {})).rowcount
+        cursor = await self.server.execute(_in_psycopg(sql), bindings or {})
+        await self._answers()
+        return cursor.rowcount
+
+    async def run(self, sql: str, bindings: Mapping[str, Any] | None = None) -> None:
+        await self.server.execute(_in_psycopg(sql), bindings or {})
+
+    async def _answers(self) -> None:
+        if self._pipeline is not None:
+            await self._pipeline.sync()
 
     async def executemany(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
@@ -286,6 +310,7 @@ class Transaction:
         await self.server.execute(_LOCK, {"names": list(names)})
 
     async def tried(self, job: Job[object], *, what: str) -> bool:
+        await self._answers()  # what fails of the writes before it is not its failure
         try:
             async with self.server.transaction():  # a savepoint, as it is inside a transaction
                 await job(self)

@@ -350,7 +350,7 @@ WHERE one.id = ANY(:ids) AND one.embedder = {embedder}
 async def _keep(connection: Connection, *, caller: str, memories: Sequence[NewMemory], now: float) -> tuple[_Kept, ...]:
     owner = {"caller": stored(caller)}
     await connection.lock([f"memories {owner['caller']}"])  # their keys and their number
-    await connection.execute(_DELETE_EXPIRED, {"now": now})
+    await connection.run(_DELETE_EXPIRED, {"now": now})
     kept = tuple(
         [await _keep_one(connection, columns_of(memory, caller=caller, now=now), memory) for memory in memories]
     )
@@ -362,9 +362,9 @@ async def _keep(connection: Connection, *, caller: str, memories: Sequence[NewMe
 async def _keep_one(connection: Connection, values: Row, memory: NewMemory) -> _Kept:
     for old in await connection.select(_SELECT_KEYED, values) if memory.key is not None else ():
         if old["text"] == values["text"]:
-            await connection.execute(_UPDATE_MEMORY, {**values, "id": old["id"], "facts": _facts_of(memory.metadata)})
+            await connection.run(_UPDATE_MEMORY, {**values, "id": old["id"], "facts": _facts_of(memory.metadata)})
             return _Kept(id=old["id"], memory_id=old["memory_id"], created=False)
-        await connection.execute(_DELETE_ROW, old)
+        await connection.run(_DELETE_ROW, old)
         values |= {"memory_id": old["memory_id"], "created_at": old["created_at"]}
         return _Kept(id=await _insert(connection, values, memory), memory_id=old["memory_id"], created=False)
     return _Kept(id=await _insert(connection, values, memory), memory_id=values["memory_id"], created=True)
@@ -380,7 +380,7 @@ async def _insert_row(connection: Connection, row: Row, text: str, metadata: Map
     row = {**row, "facts": _facts_of(metadata), "length": words.total()}
     [made] = await connection.select(f"{insert_into('memories', tuple(row))} RETURNING id", row)
     index = {"caller": row["caller"], "id": made["id"], "words": list(words), "times": list(words.values())}
-    await connection.execute(_INSERT_WORDS, index)
+    await connection.run(_INSERT_WORDS, index)
     return int(made["id"])
 
 
@@ -419,7 +419,7 @@ async def _have_index(connection: Connection, *, embedder: Embedder) -> None:
     if embedder.dimensions > _MOST_INDEXED_DIMENSIONS:
         return
     await connection.lock(["index of memories"])
-    await connection.execute(_CREATE_INDEX.format(name=_index_of(embedder), **_written(embedder)))
+    await connection.run(_CREATE_INDEX.format(name=_index_of(embedder), **_written(embedder)))
 
 
 def _index_of(embedder: Embedder) -> str:
@@ -441,7 +441,7 @@ async def _uses_index(connection: Connection, caller: str, embedder: Embedder) -
     if not counted or counted[0]["memories"] <= MOST_COMPARED or embedder.dimensions > _MOST_INDEXED_DIMENSIONS:
         return False
     for setting in _USE_INDEX:
-        await connection.execute(setting)
+        await connection.run(setting)
     return True
 
 

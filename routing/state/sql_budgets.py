@@ -73,7 +73,7 @@ class SqlBudgets:
         """Free what dead processes hold, and forget budgets that are long past, as part of the store's housekeeping."""
         now = self._wall_clock()
         await _release_expired(connection, now=now)
-        await connection.execute(_DELETE_PAST, {"before": now - _KEPT_SECONDS})
+        await connection.run(_DELETE_PAST, {"before": now - _KEPT_SECONDS})
 
     async def _renew(self, reservation_ids: Collection[str]) -> None:
         job = partial(_prolong, reservation_ids=reservation_ids, until=self._wall_clock() + LEASE_SECONDS)
@@ -157,18 +157,18 @@ async def _reserve(
     for standing in standings:
         account = _account(standing)
         budget = {**account, "spent_microusd": standing.spent_microusd, "touched_at": now}
-        await connection.execute(_INSERT_BUDGET, budget)
+        await connection.run(_INSERT_BUDGET, budget)
         lease = {"reservation_id": reservation_id, "microusd": granted, "leased_until": now + LEASE_SECONDS}
-        await connection.execute(_INSERT_RESERVATION, {**account, **lease})
+        await connection.run(_INSERT_RESERVATION, {**account, **lease})
     return Reservation(reservation_id=reservation_id, microusd=granted, standings=standings)
 
 
 async def _settle(connection: Connection, *, reservation: Reservation, microusd: int, now: float) -> None:
     """Book the cost, also where the lease had run out: the money is spent."""
     await connection.lock([_lock_of(_account(standing)) for standing in reservation.standings])
-    await connection.execute(_DELETE_RESERVATION, {"reservation_id": reservation.reservation_id})
+    await connection.run(_DELETE_RESERVATION, {"reservation_id": reservation.reservation_id})
     for standing in reservation.standings:
-        await connection.execute(_BOOK, {**_account(standing), "microusd": microusd, "now": now})
+        await connection.run(_BOOK, {**_account(standing), "microusd": microusd, "now": now})
 
 
 async def _release_expired(connection: Connection, *, now: float, own: Sequence[str] = ()) -> int:
@@ -176,7 +176,7 @@ async def _release_expired(connection: Connection, *, now: float, own: Sequence[
     expired = await connection.select(_SELECT_EXPIRED, {"now": now})
     await connection.lock([*own, *map(_lock_of, expired)])
     for row in expired:
-        await connection.execute(_DELETE_EXPIRED, {**row, "now": now})
+        await connection.run(_DELETE_EXPIRED, {**row, "now": now})
     return len({row["reservation_id"] for row in expired})
 
 

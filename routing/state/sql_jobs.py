@@ -112,7 +112,7 @@ class SqlJobs:
     async def remove_expired(self, connection: Connection) -> None:
         """Forget what has been kept long enough, as part of the store's housekeeping."""
         for sql in _DELETE_EXPIRED:
-            await connection.execute(sql, {"now": self._wall_clock()})
+            await connection.run(sql, {"now": self._wall_clock()})
 
     def _times(self) -> dict[str, float]:
         now = self._wall_clock()
@@ -173,7 +173,7 @@ _DELETE_EXPIRED = ("DELETE FROM answers WHERE expires_at <= :now", "DELETE FROM 
 
 
 async def _execute(connection: Connection, *, sql: str, row: Row) -> None:
-    await connection.execute(sql, row)
+    await connection.run(sql, row)
 
 
 async def _prolong(connection: Connection, *, rows: Sequence[Row]) -> None:

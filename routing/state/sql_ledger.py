@@ -173,7 +173,7 @@ async def _insert_route(connection: Connection, *, route: RouteRecord, told: Row
     documents = {name: None if (value := getattr(route, name)) is None else json_text(value) for name in _DOCUMENTS}
     tools = sum(use.cost_microusd for use in route.tools)
     row = {**scalars, **documents, "tools_microusd": tools, **told}
-    await connection.execute(insert_into("routes", tuple(row)), row)
+    await connection.run(insert_into("routes", tuple(row)), row)
     await connection.executemany(
         _INSERT_ATTEMPT,
         [
@@ -189,11 +189,11 @@ async def _insert_route(connection: Connection, *, route: RouteRecord, told: Row
 
 
 async def _insert_tool_call(connection: Connection, *, row: Row) -> None:
-    await connection.execute(_INSERT_TOOL_CALL, row)
+    await connection.run(_INSERT_TOOL_CALL, row)
 
 
 async def _insert_shadow(connection: Connection, *, row: Row) -> None:
-    await connection.execute(_INSERT_SHADOW, row)
+    await connection.run(_INSERT_SHADOW, row)
 
 
 async def _select_route(connection: Connection, *, route_id: str, caller: str) -> RouteRecord:

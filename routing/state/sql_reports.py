@@ -94,7 +94,7 @@ class SqlReports:
         now = self.wall_clock()
         before = {"before": now - HOURS_KEPT_SECONDS}
         for table in ("usage_routes", "usage_attempts", "usage_latencies", "usage_checks", "usage_policies"):
-            await connection.execute(f"DELETE FROM {table} WHERE span = 3600 AND start < :before", before)  # noqa: S608 - the names are above
+            await connection.run(f"DELETE FROM {table} WHERE span = 3600 AND start < :before", before)  # noqa: S608 - the names are above
         if self.ledger_days is not None:
             await _remove_routes(connection, before=now - self.ledger_days * _DAY_SECONDS)
             if self.late_sums:
@@ -414,5 +414,5 @@ def _line_of(row: Row) -> LedgerLine:
 async def _remove_routes(connection: Connection, *, before: float) -> None:
     bindings = {"before": before, "most": _MOST_REMOVED}
     old = "SELECT route_id FROM routes WHERE started_at < :before ORDER BY started_at LIMIT :most"
-    await connection.execute(f"UPDATE feedback SET note = NULL WHERE route_id IN ({old})", bindings)  # noqa: S608 - our own words
-    await connection.execute(f"DELETE FROM routes WHERE route_id IN ({old})", bindings)  # noqa: S608 - our own words
+    await connection.run(f"UPDATE feedback SET note = NULL WHERE route_id IN ({old})", bindings)  # noqa: S608 - our own words
+    await connection.run(f"DELETE FROM routes WHERE route_id IN ({old})", bindings)  # noqa: S608 - our own words

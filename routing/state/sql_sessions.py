@@ -144,7 +144,7 @@ async def _insert_session(
     answered_by: str | None = None,
 ) -> None:
     named = {"session_id": session.session_id, "caller": stored(session.caller), "now": session.now}
-    await connection.execute(_INSERT_SESSION, {**named, "answered_by": stored(answered_by)})
+    await connection.run(_INSERT_SESSION, {**named, "answered_by": stored(answered_by)})
     kept = messages[first_kept([message.role for message in messages], most) :]
     key = {"session_id": session.session_id}
     await connection.executemany(_INSERT_MESSAGE, [{**key, "message": _document_of(message)} for message in kept])
@@ -172,10 +172,10 @@ async def _append(
         [f"session {stored(session.session_id)}"]
     )  # positions are counted up, and the oldest counted out
     key = await session.found_in(connection)
-    await connection.execute(_TOUCH_SESSION, {**key, "now": session.now, "answered_by": stored(answered_by)})
+    await connection.run(_TOUCH_SESSION, {**key, "now": session.now, "answered_by": stored(answered_by)})
     await connection.executemany(_INSERT_MESSAGE, [{**key, "message": _document_of(message)} for message in messages])
     roles = [row["role"] for row in await connection.select(_SELECT_ROLES, key)]
-    await connection.execute(_DELETE_OLDEST, {**key, "count": first_kept(roles, most)})
+    await connection.run(_DELETE_OLDEST, {**key, "count": first_kept(roles, most)})
 
 
 async def _select_recent(connection: Connection, *, bindings: Row) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ async def _select_recent(connection: Connection, *, bindings: Row) -> tuple[str,
 
 
 async def _delete_session(connection: Connection, *, session: _NamedSession) -> None:
-    await connection.execute(_DELETE_SESSION, await session.found_in(connection))
+    await connection.run(_DELETE_SESSION, await session.found_in(connection))
 
 
 async def _delete_expired(connection: Connection, used_after: float) -> int:

@@ -36,6 +36,10 @@ class Connection(Protocol):
         """Run a statement, and return how many rows it wrote or deleted."""
         ...
 
+    async def run(self, sql: str, bindings: Mapping[str, Any] | None = None) -> None:
+        """Run a statement without waiting for it: what goes wrong is raised by a later call, at the latest by the last."""
+        ...
+
     async def executemany(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run a statement for each of the rows."""
         ...

@@ -151,7 +151,7 @@ async def test_a_write_that_the_server_undid_for_another_is_done_again(store: Po
 
     async def unlucky(connection: Connection) -> str:
         tries.append(len(tries))
-        await connection.execute("INSERT INTO sessions (session_id, caller, used_at) VALUES ('ses_1', 'a', 0)")
+        await connection.execute("INSERT INTO sessions (session_id, caller, used_at) VALUES ('ses_1', 'a', 1e12)")
         if len(tries) < 3:
             raise psycopg.errors.DeadlockDetected
         return "done"
