@@ -191,6 +191,8 @@ async def _opened_sqlite(path: Path, *, to_write: bool) -> AsyncGenerator[Side]:
     import apsw  # noqa: PLC0415 - only one side may be SQLite's
 
     from routing.state.database import NeverWaiting  # noqa: PLC0415 - as above
+    from routing.state.migrations import LAST_SUMMED  # noqa: PLC0415 - as above
+    from routing.state.sql_reports import sum_up  # noqa: PLC0415 - as above
     from routing.state.sqlite import SqliteStore  # noqa: PLC0415 - as above
 
     if not to_write and not await anyio.Path(path).is_file():
@@ -201,10 +203,13 @@ async def _opened_sqlite(path: Path, *, to_write: bool) -> AsyncGenerator[Side]:
     try:
         with file:
             connection = NeverWaiting(file)
+            await sum_up(connection)
             triggers = await connection.select(_TRIGGERS) if to_write else []
             for trigger in triggers:
                 await connection.execute(f"DROP TRIGGER {trigger['name']}")
             yield Side(kind="sqlite", place=str(path), connection=connection, write=_write_sqlite)
+            if to_write:
+                await connection.execute(LAST_SUMMED)
             for trigger in triggers:
                 await connection.execute(trigger["sql"])
     finally:

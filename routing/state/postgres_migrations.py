@@ -243,7 +243,11 @@ _CHECK_SUMS, _ADD_CHECKS = _summed(
 )
 
 _REPORTS = f"""
--- The sums that `migrations` describes. The views say what is summed of a route.
+-- The sums that `migrations` describes. The views say what is summed of a route, and triggers add it as it is written: there is
+-- never one that is not summed yet.
+CREATE TABLE summed (up_to BIGINT NOT NULL);
+INSERT INTO summed VALUES (9223372036854775807);
+
 CREATE VIEW route_figures AS
 SELECT route_id, caller, span, start, model_id, category, 1 AS routes, completed, failed, cancelled, fallbacks, tools_microusd,
   CASE WHEN saved IS NULL OR completed = 0 THEN 0 ELSE baseline END AS baseline_microusd,

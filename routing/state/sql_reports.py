@@ -1,7 +1,7 @@
-"""Reports and feedback in SQLite. Sums of the ledger are kept (`migrations`), so a report adds up a few thousand rows at most.
+"""Reports and feedback in SQL. Sums of the ledger are kept (`migrations`), so a report adds up a few thousand rows at most.
 
-A route is added to them by the next report, or by the writer when it has time to spare, not in the write that a caller waits
-for.
+In SQLite a route is added to them by the next report, or by the writer when it has time to spare, not in the write that a
+caller waits for; PostgreSQL's triggers do so as it is written.
 
 A report reads days, or the hours of the last day: hours older than `HOURS_KEPT_SECONDS` are let go of.
 """
@@ -98,7 +98,7 @@ class SqlReports:
         if self.ledger_days is not None:
             await _remove_routes(connection, before=now - self.ledger_days * _DAY_SECONDS)
             if self.late_sums:
-                await connection.execute(LAST_SUMMED)
+                await connection.run(LAST_SUMMED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ async def summed_up(database: Tables) -> None:
 async def sum_up(connection: Connection) -> None:
     """The `Job` that adds the routes which are not in the sums yet; many at once cost little more than one."""
     if await _is_behind(connection):
-        await connection.execute(SUM_UP)
+        await connection.run(SUM_UP)
 
 
 async def _is_behind(connection: Connection) -> bool:

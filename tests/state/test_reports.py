@@ -550,7 +550,11 @@ async def test_a_route_that_comes_after_all_others_have_gone_is_in_the_sums(plac
 
 
 async def test_two_processes_that_report_at_once_add_no_route_twice(place: str, clock: Clock) -> None:
-    async with store_at(place, wall_clock=clock) as one, store_at(place, wall_clock=clock) as other, anyio.create_task_group() as tasks:
+    async with (
+        store_at(place, wall_clock=clock) as one,
+        store_at(place, wall_clock=clock) as other,
+        anyio.create_task_group() as tasks,
+    ):
         for number in range(20):
             await record(other if number % 2 else one, route())
             tasks.start_soon(usage_of, one)
