@@ -245,7 +245,8 @@ class PostgresMemories:
 
 
 _DELETE_EXPIRED = "DELETE FROM memories WHERE expires_at <= :now"
-_SELECT_KEYED = "SELECT id, memory_id, text, created_at FROM memories WHERE caller = :caller AND key = :key"
+_SELECT_KEYED = "SELECT id, key, memory_id, text, created_at FROM memories WHERE caller = :caller AND key = ANY(:keys)"
+_NEXT_IDS = "SELECT nextval(pg_get_serial_sequence('memories', 'id')) AS id FROM generate_series(1, :count)"
 _SELECT_COUNTS = "SELECT memories, words FROM memory_callers WHERE caller = :caller"
 _DELETE_ROW = "DELETE FROM memories WHERE id = :id"
 
@@ -351,44 +352,49 @@ async def _keep(connection: Connection, *, caller: str, memories: Sequence[NewMe
     owner = {"caller": stored(caller)}
     await connection.lock([f"memories {owner['caller']}"])  # their keys and their number
     await connection.run(_DELETE_EXPIRED, {"now": now})
+    keys = [stored(memory.key) for memory in memories if memory.key is not None]
+    keyed = {row["key"]: row for row in await connection.select(_SELECT_KEYED, {**owner, "keys": keys})} if keys else {}
+    ids = [row["id"] for row in await connection.select(_NEXT_IDS, {"count": len(memories)})]
     kept = tuple(
-        [await _keep_one(connection, columns_of(memory, caller=caller, now=now), memory) for memory in memories]
+        [
+            await _keep_one(connection, memory, columns_of(memory, caller=caller, now=now), old=keyed, row_id=row_id)
+            for memory, row_id in zip(memories, ids, strict=True)
+        ]
     )
     [row] = await connection.select(_SELECT_COUNTS, owner)
     check_count(row["memories"])
     return kept
 
 
-async def _keep_one(connection: Connection, values: Row, memory: NewMemory) -> _Kept:
-    for old in await connection.select(_SELECT_KEYED, values) if memory.key is not None else ():
-        if old["text"] == values["text"]:
-            await connection.run(_UPDATE_MEMORY, {**values, "id": old["id"], "facts": _facts_of(memory.metadata)})
-            return _Kept(id=old["id"], memory_id=old["memory_id"], created=False)
-        await connection.run(_DELETE_ROW, old)
-        values |= {"memory_id": old["memory_id"], "created_at": old["created_at"]}
-        return _Kept(id=await _insert(connection, values, memory), memory_id=old["memory_id"], created=False)
-    return _Kept(id=await _insert(connection, values, memory), memory_id=values["memory_id"], created=True)
+async def _keep_one(
+    connection: Connection, memory: NewMemory, values: Row, *, old: Mapping[str, Row], row_id: int
+) -> _Kept:
+    before = old.get(values["key"])
+    if before is not None and before["text"] == values["text"]:
+        changed = {**values, "id": before["id"], "facts": _facts_of(memory.metadata)}
+        await connection.run(_UPDATE_MEMORY, changed)
+        return _Kept(id=before["id"], memory_id=before["memory_id"], created=False)
+    if before is not None:
+        await connection.run(_DELETE_ROW, before)
+        values |= {"memory_id": before["memory_id"], "created_at": before["created_at"]}
+    row = {name: value for name, value in values.items() if name != "now"} | {"id": row_id, "updated_at": values["now"]}
+    await _insert(connection, row, memory.text, memory.metadata)
+    return _Kept(id=row_id, memory_id=values["memory_id"], created=before is None)
 
 
-async def _insert(connection: Connection, values: Row, memory: NewMemory) -> int:
-    row = {name: value for name, value in values.items() if name != "now"}
-    return await _insert_row(connection, {**row, "updated_at": values["now"]}, memory.text, memory.metadata)
-
-
-async def _insert_row(connection: Connection, row: Row, text: str, metadata: Mapping[str, object]) -> int:
+async def _insert(connection: Connection, row: Row, text: str, metadata: Mapping[str, object]) -> None:
     words = words_of(text)
     row = {**row, "facts": _facts_of(metadata), "length": words.total()}
-    [made] = await connection.select(f"{insert_into('memories', tuple(row))} RETURNING id", row)
-    index = {"caller": row["caller"], "id": made["id"], "words": list(words), "times": list(words.values())}
+    await connection.run(insert_into("memories", tuple(row)), row)
+    index = {"caller": row["caller"], "id": row["id"], "words": list(words), "times": list(words.values())}
     await connection.run(_INSERT_WORDS, index)
-    return int(made["id"])
 
 
 async def insert_moved(connection: Connection, rows: Sequence[Row]) -> None:
     """Insert memories that were somewhere else, as they were: with their ids, and their vectors as bytes of float32."""
     for row in rows:
         vector = None if row["vector"] is None else _text_of(array("f", row["vector"]))
-        await _insert_row(connection, {**row, "vector": vector}, restored(row["text"]), json.loads(row["metadata"]))
+        await _insert(connection, {**row, "vector": vector}, restored(row["text"]), json.loads(row["metadata"]))
 
 
 def words_of(text: str) -> Counter[str]:
