@@ -1,5 +1,8 @@
 """Money set aside and booked: by the clock, in any order of calls, by many processes, and by killed ones."""
 
+# pyright: reportUnknownMemberType=false
+# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
+
 from __future__ import annotations
 
 import asyncio

@@ -1,8 +1,11 @@
 """A store moved from a file into PostgreSQL and back: everything arrives, or nothing does."""
 
+# pyright: reportUnknownMemberType=false
+# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
+
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +36,7 @@ STEP = VerificationStep(
 
 
 @asynccontextmanager
-async def opened(place: str) -> AsyncIterator[Store]:
+async def opened(place: str) -> AsyncGenerator[Store]:
     async with store_at(place, wall_clock=lambda: NOW, embedder=WordEmbedder(dimensions=64)) as store:
         yield store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -293,10 +293,11 @@ async def _answer(call: Coroutine[Any, Any, Any]) -> Any:
 async def _usage(store: AnyStore, caller: str, span: Span) -> dict[str, object]:
     """The sums, each list in one order: they come in none."""
     sums = await store.reports.usage(caller, since=None, span=span)
-    return {
-        name: sorted(map(repr, value)) if isinstance(value := getattr(sums, name), tuple) else value
-        for name in sums.__slots__
-    }
+    parts = {part.name: getattr(sums, part.name) for part in fields(sums)}
+    return {name: sorted(map(repr, value)) if name not in _ONE_NUMBER else value for name, value in parts.items()}
+
+
+_ONE_NUMBER = frozenset({"own_tools_microusd", "first_at"})
 
 
 async def _experience(store: AnyStore, caller: str) -> object:
