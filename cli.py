@@ -48,7 +48,7 @@ from routing.pricing import microusd, spoken_usd
 from routing.registry import Model, RegistryFile
 from routing.replay import NAMED_POLICIES, Estimate, Replay, replayed
 from routing.report import Breakdown, Period, Report, Window, window_of, window_since
-from routing.settings import PREFIX, TOOLSETS
+from routing.settings import PREFIX, TOOLSETS, Settings
 from routing.state import Reports, new_handle
 from routing.types import LOCAL_CALLER, CostPreference, OnProgress, Progress, Task, VerifyMode
 from tools.arguments import constraints_of
@@ -395,7 +395,9 @@ def doctor(
     """Say what is configured, what is reachable, how old the prices are, and where the data lies."""
 
     async def examined(services: Services, on_progress: OnProgress) -> list[Finding]:
-        findings = [*await examine(services.settings, services.catalog, _today()), *await tools_found(services)]
+        settings, store = services.settings, services.store
+        findings = await examine(settings, services.catalog, _today(), kept_in=store.place)
+        findings += await tools_found(services)
         if not live:
             return findings
         catalog = await services.catalog.current()
@@ -423,6 +425,37 @@ def pull(as_json: AsJson = False) -> None:
         out.print_json(json.dumps({name: str(path) for name, path in files.items()}))
         return
     _print_pairs(*((name, str(path)) for name, path in files.items()))
+
+
+@app.command()
+def migrate(
+    to: Annotated[str, typer.Option(help="postgresql://user@host/name, or sqlite:PATH. It must be empty.")],
+    source: Annotated[
+        str, typer.Option("--from", help="home (the file in the home folder), or as --to.", metavar="TEXT")
+    ] = "home",
+    as_json: AsJson = False,
+) -> None:
+    """Move everything that is kept into another database, and check that it arrived. Stop the servers of both before."""
+    from routing.state.moving import move  # noqa: PLC0415 - only this command moves anything
+
+    settings = settings_of(os.environ)
+    with signs_of_life(quiet=as_json) as on_progress:
+        counts = anyio.run(move, _store_place(source, settings), _store_place(to, settings), on_progress)
+    if as_json:
+        out.print_json(json.dumps(counts))
+        return
+    _print_pairs(*((table, f"{rows:,}") for table, rows in counts.items()))
+
+
+def _store_place(named: str, settings: Settings) -> str:
+    """The path or the address of a store as a person names it."""
+    if named == "home":
+        return str(settings.database)
+    if named.startswith("sqlite:"):
+        return str(Path(named.removeprefix("sqlite:")).expanduser().absolute())
+    if named.startswith(("postgresql://", "postgres://")):
+        return named
+    raise InvalidTask("name a store as home, sqlite:PATH or postgresql://user@host/name.")
 
 
 @app.command()

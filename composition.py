@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 import anyio
 import platformdirs
@@ -46,7 +47,7 @@ from routing.router import Router
 from routing.selector import Selector
 from routing.settings import Settings, load_settings
 from routing.shadow import Shadows
-from routing.state import Answers, Budgets, Feedback
+from routing.state import Answers, Budgets, Embedder, Feedback
 from routing.state.sqlite import SqliteStore
 from routing.telemetry import Observer, Telemetry
 from routing.tokens import TokenCounter
@@ -62,6 +63,9 @@ from tools.searching import WebSearch, engines_of
 from tools.searching.paid import PaidSearch
 from tools.searching.prices import MICROUSD_PER_SEARCH
 from tools.toolbox import ServerToolbox
+
+if TYPE_CHECKING:
+    from routing.state.postgres import PostgresStore
 
 HERE = Path(__file__).resolve().parent
 SHIPPED_REGISTRY = HERE / "registry.json"
@@ -171,6 +175,37 @@ def wallet_of(settings: Settings, store: Budgets, search: WebSearch) -> Wallet:
     )
 
 
+def store_of(settings: Settings, embedder: Embedder) -> SqliteStore | PostgresStore:
+    """The store that the settings name, not opened yet.
+
+    Raises:
+        SettingsError: it is PostgreSQL's, and what is needed for that is not installed.
+
+    """
+    options: StoreOptions = {
+        "session_ttl_seconds": settings.session_ttl_seconds,
+        "ledger_days": settings.ledger_days,
+        "embedder": embedder,
+    }
+    if settings.database_url is None:
+        return SqliteStore(settings.database, **options)
+    try:
+        from routing.state.postgres import PostgresStore  # noqa: PLC0415 - psycopg is not wanted without it
+    except ImportError as missing:
+        raise SettingsError(
+            f"POINTSMAN_DATABASE_URL needs psycopg, and {missing}. Install pointsman[postgres], or unset it."
+        ) from missing
+    return PostgresStore(settings.database_url.get_secret_value(), **options)
+
+
+class StoreOptions(TypedDict):
+    """What every store is told."""
+
+    session_ttl_seconds: int
+    ledger_days: int | None
+    embedder: Embedder
+
+
 def _written(file: Path) -> dict[str, str]:
     """The variables of a ``.env`` file; none where there is no such file."""
     if not file.is_file():
@@ -207,7 +242,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
 
     Raises:
         RegistryError: a registry file is broken.
-        SettingsError: the home folder cannot be used, or a tool is to be disabled that there is not.
+        SettingsError: the home folder or the database cannot be used, or a tool is to be disabled that there is not.
 
     """
     registry = check_registry(settings)
@@ -224,12 +259,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
     search = WebSearch(engines_of(settings))
     telemetry = Telemetry(prompts=settings.trace_prompts, observers=observers)
     toolbox = ServerToolbox(loop_tools(offered), able={"web_search": can_search, "execute_python": can_run_code})
-    async with SqliteStore(
-        settings.database,
-        session_ttl_seconds=settings.session_ttl_seconds,
-        ledger_days=settings.ledger_days,
-        embedder=embedder,
-    ) as store:
+    async with store_of(settings, embedder) as store:
         wallet = wallet_of(settings, store.budgets, search)
         guard = LedgerGuard(store.reports, catalog, max_loss=settings.max_loss)
         dispatcher = DispatchEngine(

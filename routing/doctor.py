@@ -28,15 +28,15 @@ class Finding:
     detail: str
 
 
-async def examine(settings: Settings, source: CatalogSource, today: date) -> list[Finding]:
-    """Look at everything. Raises nothing for what is missing: it is told."""
+async def examine(settings: Settings, source: CatalogSource, today: date, *, kept_in: str) -> list[Finding]:
+    """Look at everything. ``kept_in`` is the store's place. Raises nothing for what is missing: it is told."""
     catalog = await source.current()
     return [
         *_registry(settings, catalog, today),
         *_providers(catalog),
         *_assets(settings),
         Finding(subject="home", state="ok", detail=str(settings.home)),
-        Finding(subject="ledger", state="ok", detail=str(settings.database)),
+        Finding(subject="ledger", state="ok", detail=kept_in),
     ]
 
 

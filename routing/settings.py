@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from routing.embedded.mirrors import OFFICIAL_HUB
 from routing.errors import SettingsError
@@ -75,6 +75,12 @@ def chosen_from(known: Sequence[str], what: str) -> BeforeValidator:
     return BeforeValidator(chosen)
 
 
+def _is_postgresql(address: SecretStr) -> SecretStr:
+    if urlsplit(address.get_secret_value()).scheme not in ("postgresql", "postgres"):
+        raise ValueError("it begins with postgresql://; SQLite's file is in POINTSMAN_HOME")
+    return address
+
+
 class Settings(BaseModel):
     """What the user configured; each field is the variable ``POINTSMAN_<FIELD>``."""
 
@@ -82,6 +88,9 @@ class Settings(BaseModel):
 
     home: Path = Field(description="Folder for the database, the weights and the user's own registry.json")
     registry: Path | None = Field(None, description="A registry file that overlays the shipped one")
+    database_url: Annotated[SecretStr, AfterValidator(_is_postgresql)] | None = Field(
+        None, description="A PostgreSQL database to keep everything in, which several servers can share"
+    )
     policy: str | None = Field(None, description="Decision matrix to use: current or classic")
     cost_preference: Annotated[CostPreference, BeforeValidator(preference_of)] = Field(
         "balanced", description="Preference of tasks that name none"
@@ -199,7 +208,7 @@ class Settings(BaseModel):
 
     @property
     def database(self) -> Path:
-        """The SQLite file."""
+        """The SQLite file, where no other database is named."""
         return self.home / "pointsman.db"
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.state.postgres_server import database_of, needs_postgres
 from tests.upstream import Upstream
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -498,3 +499,24 @@ def test_a_command_at_the_terminal_asks_no_second_model(terminal: Terminal, upst
 
     assert terminal.run("ask", "What is the capital of France?", **shadows).returncode == 0
     assert len(upstream.requests) == 1
+
+
+@needs_postgres
+def test_what_a_home_kept_goes_on_in_postgresql(terminal: Terminal, tmp_path: Path) -> None:
+    session_id = terminal.json("ask", "What is the capital of France?")["session_id"]
+    url = database_of(tmp_path)
+
+    moved = terminal.json("migrate", "--to", url)
+    terminal.env["POINTSMAN_DATABASE_URL"] = url
+    again = terminal.json("ask", "And of Spain?", "--session", session_id)
+    back = terminal.json("migrate", "--from", url, "--to", f"sqlite:{tmp_path / 'back.db'}")
+
+    assert (moved["routes"], moved["sessions"], moved["messages"]) == (1, 1, 2)
+    assert again["session_id"] == session_id
+    assert (back["routes"], back["sessions"], back["messages"]) == (2, 1, 4)
+    assert "PostgreSQL" in {row["subject"]: row["detail"] for row in terminal.json("doctor")}["ledger"]
+    assert "is not empty" in terminal.run("migrate", "--to", url).stderr
+
+
+def test_a_place_that_is_none_is_not_moved_to(terminal: Terminal) -> None:
+    assert "name a store as home, sqlite:PATH or postgresql://" in terminal.run("migrate", "--to", "store.db").stderr

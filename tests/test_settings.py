@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from routing.errors import SettingsError
 from routing.registry import Provider
 from routing.settings import full_address, load_settings
 from tests.builders import provider
+from tests.state.memory_fakes import WordEmbedder
 
 HOME = Path("/nowhere/home")
 
@@ -93,3 +95,26 @@ def test_an_empty_variable_does_not_hide_what_a_file_says(tmp_path: Path) -> Non
     variables = composition.settings_of(environment).variables
 
     assert (variables["OPENAI_API_KEY"], variables["GROQ_API_KEY"]) == ("sk-written", "sk-said")
+
+
+def test_a_databases_address_never_shows_in_the_printed_settings() -> None:
+    settings = load_settings({"POINTSMAN_DATABASE_URL": "postgresql://me:hunter2@host/name"}, HOME)
+
+    assert "hunter2" not in f"{settings!r} {settings}"
+
+
+@pytest.mark.parametrize("address", ["mysql://me:hunter2@host/name", "hunter2", "sqlite:store.db"])
+def test_a_database_that_is_not_postgresqls_is_refused_without_its_address(address: str) -> None:
+    with pytest.raises(SettingsError, match="POINTSMAN_DATABASE_URL: it begins with postgresql://") as refused:
+        load_settings({"POINTSMAN_DATABASE_URL": address}, HOME)
+
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_store_is_the_file_in_the_home_folder_where_no_database_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = WordEmbedder()
+    assert composition.store_of(load_settings({}, HOME), embedder).place == str(HOME / "pointsman.db")
+
+    monkeypatch.setitem(sys.modules, "routing.state.postgres", None)  # as where psycopg is not installed
+    with pytest.raises(SettingsError, match=r"needs psycopg.*pointsman\[postgres\]"):
+        composition.store_of(load_settings({"POINTSMAN_DATABASE_URL": "postgresql://host/name"}, HOME), embedder)

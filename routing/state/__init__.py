@@ -11,10 +11,18 @@
       .answers    answers that may be given again to the same question          kept for the time that the settings say
 
     sqlite.py            the embedded default: one file in the home folder
-      sqlite_ledger.py, sqlite_reports.py, sqlite_sessions.py, sqlite_memories.py, sqlite_budgets.py,
-      sqlite_jobs.py, sqlite_answers.py     its rooms
-      database.py        the file; knows nothing of what is kept
-      migrations.py      the tables, as numbered steps
+    postgres.py          a database that several processes and machines share
+    sql_ledger.py, sql_reports.py, sql_sessions.py, sql_budgets.py, sql_jobs.py, sql_answers.py
+                         the rooms, written once for both
+    tables.py            what a room asks of a database
+    columns.py           how values become columns
+    sqlite_memories.py, postgres_memories.py
+                         the one room that is different in each; remembering.py: what they have in common
+    database.py, postgres_database.py
+                         the file, and the server; they know nothing of what is kept
+    migrations.py, postgres_migrations.py
+                         the tables, as numbered steps
+    leases.py            what a process holds, for as long as it lives
     words.py             the words of a text, in scripts with and without spaces
     vectors.py           the vectors of a caller's memories, and what is nearest; imported where there are any
     handles.py           how ids are made
@@ -781,7 +789,9 @@ class Memories(Protocol):
         metadata: Mapping[str, object] | None = None,
         mode: SearchMode = "hybrid",
     ) -> MemorySearch:
-        """Find by meaning and by word, joined by reciprocal rank. Exact: every memory of the caller is compared.
+        """Find by meaning and by word, joined by reciprocal rank.
+
+        Exact, every memory of the caller is compared; in PostgreSQL up to some thousands of them.
 
         Raises:
             InvalidTask: the filter cannot be one.
@@ -812,7 +822,7 @@ class Memories(Protocol):
     ) -> int:
         """Forget those with one of the ids, or the key, or the metadata, or all; return how many there were.
 
-        Text, vector and words are overwritten on the disk before this returns.
+        They are gone for every later reader, and in SQLite overwritten on the disk, before this returns.
 
         Raises:
             InvalidTask: not exactly one way of choosing is given.
@@ -1041,6 +1051,11 @@ class Answers(Protocol):
 
 class Store(Protocol):
     """All of it, in one place that is closed once."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: without who may enter."""
+        ...
 
     @property
     def ledger(self) -> Ledger: ...

@@ -1,8 +1,8 @@
 """A SQLite file, by way of apsw (docs/adr/0003-apsw.md says why not the standard library's). It knows nothing of what is kept.
 
     Database            one writer thread fed by a queue, a few readers; each `Job` runs inside a transaction of its own
+    SqliteTables        the same for the rooms that are written once for both databases (`tables`)
     select              what a statement finds, by column name
-    json_text, stored   values in the form in which SQLite keeps them; `restored` is what they were
 
 Durability: WAL. The writer takes what is queued into one transaction, each write in a savepoint of its own. After COMMIT it
 survives ``kill -9``; then a thread beside the writer flushes the log to the disk, where it survives a power cut. A
@@ -18,29 +18,28 @@ Other processes may use the same file. It must not lie on a network file system,
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import anyio
 import anyio.to_thread
 import apsw
 
 from routing.errors import SettingsError
+from routing.state import tables
+from routing.state.tables import HOUSEKEEPING_SECONDS, Row
 
 T = TypeVar("T")
-Row = dict[str, Any]
 Job = Callable[[apsw.Connection], T]
 """Work on a connection that is inside a transaction. It runs in another thread, and may raise to undo its own writes."""
 
@@ -50,7 +49,6 @@ APPLICATION_ID = int.from_bytes(b"Pnts")
 BUSY_TIMEOUT_MS = 5_000
 """How long a writer waits for another process: shorter than the recorder waits for its write, so that the reason is told."""
 
-HOUSEKEEPING_SECONDS = 600
 _MOST_WRITES_PER_COMMIT = 256
 _READERS = 4
 _SECONDS_BETWEEN_TRIES = 0.02
@@ -496,47 +494,57 @@ def select(connection: apsw.Connection, sql: str, bindings: Mapping[str, Any] | 
     return [dict(zip((name for name, _ in cursor.get_description()), row, strict=True)) for row in cursor]
 
 
-# ── Text ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
-#
-# SQLite stores UTF-8, which has no lone surrogates, and its functions stop at NUL. JSON can escape both, so documents are
-# JSON and plain text is the inside of a JSON string, which for text without quotes and backslashes is the text itself.
+# ── Rooms that are written once for both databases ────────────────────────────────────────────────────────────────────
 
 
-def _by_field(value: object) -> dict[str, object]:
-    if not is_dataclass(value):
-        raise TypeError(f"JSON has no {type(value).__name__}")
-    return {part.name: getattr(value, part.name) for part in fields(value)}
+class SqliteTables:
+    """The `routing.state.tables.Tables` of a `Database`: a job runs to its end in one go, in the thread of the connection."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def write(self, job: tables.Job[T], *, durable: bool = True) -> T:
+        return await self._database.write(partial(in_one_go, job), durable=durable)
+
+    def post(self, job: tables.Job[object], *, what: str) -> None:
+        self._database.post(partial(in_one_go, job), what=what)
+
+    async def read(self, job: tables.Job[T]) -> T:
+        return await self._database.read(partial(in_one_go, job))
 
 
-_AS_WRITTEN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_by_field)
-_IN_ASCII = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_by_field)
-_stays_as_it_is = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]*').fullmatch
-
-
-def json_text(value: object) -> str:
-    """The value, dataclasses by their fields, as a JSON document that SQLite can keep and query.
-
-    Raises:
-        TypeError, ValueError: JSON has no such value.
-
-    """
-    text = _AS_WRITTEN.encode(value)
-    return text if _is_utf8(text) else _IN_ASCII.encode(value)
-
-
-def _is_utf8(text: str) -> bool:
+def in_one_go(job: tables.Job[T], connection: apsw.Connection) -> T:
+    """Run a job whose connection never makes it wait."""
+    work = job(NeverWaiting(connection))
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        work.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+    work.close()
+    raise RuntimeError("a job awaited something else than its connection")
 
 
-def stored(value: object) -> Any:
-    """The value as a column keeps it, and as a condition on that column names it. Different texts stay different."""
-    return json_text(value)[1:-1] if isinstance(value, str) and not _stays_as_it_is(value) else value
+class NeverWaiting:
+    """The `routing.state.tables.Connection` of a connection to the file."""
 
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
 
-def restored(value: Any) -> Any:
-    """What `stored` was given."""
-    return json.loads(f'"{value}"') if isinstance(value, str) and "\\" in value else value
+    async def select(self, sql: str, bindings: Mapping[str, Any] | None = None) -> list[Row]:
+        return select(self._connection, sql, bindings)
+
+    async def execute(self, sql: str, bindings: Mapping[str, Any] | None = None) -> int:
+        self._connection.execute(sql, bindings)
+        return self._connection.changes()
+
+    async def run(self, sql: str, bindings: Mapping[str, Any] | None = None) -> None:
+        self._connection.execute(sql, bindings)
+
+    async def executemany(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._connection.executemany(sql, rows)
+
+    async def lock(self, names: Sequence[str]) -> None:
+        """SQLite has one writer at a time."""
+
+    async def tried(self, job: tables.Job[object], *, what: str) -> bool:
+        return tried(self._connection, partial(in_one_go, job), what=what)

@@ -151,7 +151,8 @@ CREATE INDEX tool_calls_by_time ON tool_calls (caller, started_at, cost_microusd
 # `_SUMMED_TOGETHER`: since then `SUM_UP` adds many at once.
 
 
-def _two_digits(milliseconds: str) -> str:
+def two_digits(milliseconds: str) -> str:
+    """SQL that rounds to two significant digits what is 100 or more."""
     steps = "".join(
         f" WHEN {milliseconds} < {unit * 100} THEN ({milliseconds} + {unit // 2}) / {unit} * {unit}"
         for unit in (10, 100, 1_000, 10_000)
@@ -259,15 +260,15 @@ FROM attempts JOIN routes USING (route_id), {_SPANS};
 -- measure is 'route' (subject is the category), 'attempt' or 'first_token' (subject is the model)
 CREATE VIEW latency_figures AS
 SELECT route_id, -1 AS position, caller, span, {_START}, 'route' AS measure, coalesce(category, '') AS subject,
-  {_two_digits("latency_ms")} AS latency_ms, 1 AS times
+  {two_digits("latency_ms")} AS latency_ms, 1 AS times
 FROM routes, {_LATENCY_SPANS} WHERE outcome = 'completed'
 UNION ALL
 SELECT attempts.route_id, attempts.position, caller, span, {_START}, 'attempt', model_id,
-  {_two_digits("attempts.latency_ms")}, 1
+  {two_digits("attempts.latency_ms")}, 1
 FROM attempts JOIN routes USING (route_id), {_LATENCY_SPANS} WHERE attempts.outcome = 'answered'
 UNION ALL
 SELECT attempts.route_id, attempts.position, caller, span, {_START}, 'first_token', model_id,
-  {_two_digits("first_token_ms")}, 1
+  {two_digits("first_token_ms")}, 1
 FROM attempts JOIN routes USING (route_id), {_LATENCY_SPANS} WHERE attempts.outcome = 'answered' AND first_token_ms IS NOT NULL;
 
 {_ROUTE_SUMS}

@@ -1,13 +1,8 @@
 """The store in one SQLite file.
 
     SqliteStore           the rooms over one file, opened and closed together
-      sqlite_ledger.py    the book of routes       each room: its methods, its SQL, and how its values become rows
-      sqlite_reports.py   sums of the ledger, and what callers thought of their answers
-      sqlite_sessions.py  the conversations
+      sql_*.py            the rooms that are the same in every database
       sqlite_memories.py  what callers want to find again, with its words and vectors
-      sqlite_budgets.py   what was spent of each budget, and what is reserved; leases.py: until when that counts
-      sqlite_jobs.py      answers that outlive their call, and batches
-      sqlite_answers.py   answers that may be given again
       database.py         the file: one writer thread, a few readers, migrations; knows nothing of what is kept
       migrations.py       the tables of all rooms
 
@@ -21,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,15 +24,15 @@ from typing import Self
 import apsw
 
 from routing.state import Embedder
-from routing.state.database import Database
+from routing.state.database import Database, SqliteTables, in_one_go
 from routing.state.migrations import MIGRATIONS
-from routing.state.sqlite_answers import SqliteAnswers
-from routing.state.sqlite_budgets import SqliteBudgets
-from routing.state.sqlite_jobs import SqliteJobs
-from routing.state.sqlite_ledger import SqliteLedger
+from routing.state.sql_answers import SqlAnswers
+from routing.state.sql_budgets import SqlBudgets
+from routing.state.sql_jobs import SqlJobs
+from routing.state.sql_ledger import SqlLedger
+from routing.state.sql_reports import SqlFeedback, SqlReports, sum_up
+from routing.state.sql_sessions import SqlSessions
 from routing.state.sqlite_memories import SqliteMemories
-from routing.state.sqlite_reports import SqliteFeedback, SqliteReports, sum_up
-from routing.state.sqlite_sessions import SqliteSessions
 
 
 class SqliteStore:
@@ -57,23 +53,27 @@ class SqliteStore:
         embedder: Embedder | None = None,
         ledger_days: int | None = None,
     ) -> None:
+        self.place = str(path)
         self._database = Database(
-            path, migrations=MIGRATIONS, wall_clock=wall_clock, housekeeping=self._keep_house, unhurried=sum_up
+            path,
+            migrations=MIGRATIONS,
+            wall_clock=wall_clock,
+            housekeeping=self._keep_house,
+            unhurried=partial(in_one_go, sum_up),
         )
-        self.reports = SqliteReports(database=self._database, wall_clock=wall_clock, ledger_days=ledger_days)
-        self.feedback = SqliteFeedback(database=self._database, wall_clock=wall_clock)
-        self.sessions = SqliteSessions(
-            database=self._database,
+        tables = SqliteTables(self._database)
+        self.reports = SqlReports(database=tables, wall_clock=wall_clock, ledger_days=ledger_days, late_sums=True)
+        self.feedback = SqlFeedback(database=tables, wall_clock=wall_clock, late_sums=True)
+        self.sessions = SqlSessions(
+            database=tables,
             wall_clock=wall_clock,
             ttl_seconds=session_ttl_seconds,
             max_messages=session_max_messages,
         )
-        self.ledger = SqliteLedger(database=self._database, sessions=self.sessions)
-        self.budgets = SqliteBudgets(database=self._database, wall_clock=wall_clock)
-        self.jobs = SqliteJobs(
-            database=self._database, ledger=self.ledger, wall_clock=wall_clock, ttl_seconds=session_ttl_seconds
-        )
-        self.answers = SqliteAnswers(database=self._database, wall_clock=wall_clock)
+        self.ledger = SqlLedger(database=tables, sessions=self.sessions)
+        self.budgets = SqlBudgets(database=tables, wall_clock=wall_clock)
+        self.jobs = SqlJobs(database=tables, ledger=self.ledger, wall_clock=wall_clock, ttl_seconds=session_ttl_seconds)
+        self.answers = SqlAnswers(database=tables, wall_clock=wall_clock)
         self.memories = SqliteMemories(database=self._database, path=path, wall_clock=wall_clock, embedder=embedder)
 
     async def open(self) -> None:
@@ -102,9 +102,7 @@ class SqliteStore:
         await self.aclose()
 
     def _keep_house(self, connection: apsw.Connection) -> None:
-        self.sessions.remove_expired(connection)
+        in_one_go(self.sessions.remove_expired, connection)
         self.memories.remove_expired(connection)
-        self.reports.remove_expired(connection)
-        self.budgets.remove_expired(connection)
-        self.jobs.remove_expired(connection)
-        self.answers.remove_expired(connection)
+        for room in (self.reports, self.budgets, self.jobs, self.answers):
+            in_one_go(room.remove_expired, connection)

@@ -15,28 +15,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 import apsw
 
-from routing.errors import AssetError, InvalidTask, RoutingError, ToolFailed, UnknownHandle
+from routing.errors import UnknownHandle
 from routing.state import (
     ALIKE,
-    MOST_MEMORIES,
     NO_SUCH_MEMORY,
     Embedder,
     Likeness,
-    Memory,
     MemoryHit,
     MemoryPage,
     MemorySearch,
@@ -45,9 +42,27 @@ from routing.state import (
     StoredMemory,
     check_filter,
     check_memories,
-    new_handle,
+    remembering,
 )
-from routing.state.database import BUSY_TIMEOUT_MS, Database, Job, Row, json_text, restored, select, stored
+from routing.state.columns import json_text, stored
+from routing.state.database import BUSY_TIMEOUT_MS, Database, select
+from routing.state.remembering import (
+    CANDIDATES,
+    EMBEDDED_AT_ONCE,
+    MOST_LIKENESSES,
+    Texts,
+    Vectors,
+    ascii_json,
+    check_count,
+    check_one_way,
+    columns_of,
+    fused,
+    memory_of,
+    not_by_meaning,
+    row_of,
+    texts_of,
+)
+from routing.state.tables import Row
 from routing.state.words import indexed, terms
 
 if TYPE_CHECKING:
@@ -56,25 +71,8 @@ if TYPE_CHECKING:
 
     from routing.state.vectors import VectorIndex
 
-EMBEDDING_SECONDS = 3.0
-"""How long `store` waits for vectors."""
-
-_FUSION_CONSTANT = 60
-_CANDIDATES = 100
-"""How many memories each way of searching puts up."""
-
-_MOST_ROWS_OF_A_TERM = 1_000
-"""A word that more memories than this have says little, and ranking by it takes long."""
-
-_MOST_LIKENESSES = 3
-_EMBEDDED_AT_ONCE = 128
 _DELETED_ONE_BY_ONE = 200
 _MOST_MATRICES = 8
-
-_Texts: TypeAlias = list[tuple[int, str]]
-"""Texts with the ids of their rows."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,32 +93,24 @@ class SqliteMemories:
         self._database = database
         self._path = path
         self._wall_clock = wall_clock
-        self._embedder = embedder
         self._matrices: OrderedDict[str, VectorIndex] = OrderedDict()
-        self._embedding: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
+        self._vectors = Vectors(embedder, pending=self._pending, keep=self._keep_vectors)
 
     def open(self) -> None:
         """Begin to embed what has no vector of this embedder yet."""
-        self._embed_the_rest()
+        self._vectors.embed_the_rest()
 
     async def aclose(self) -> None:
         """Leave off embedding; what is done is kept."""
-        if self._embedding is not None:
-            self._embedding.cancel()
-            await asyncio.wait([self._embedding])
+        await self._vectors.aclose()
 
     async def store(self, caller: str, memories: Sequence[NewMemory]) -> tuple[StoredMemory, ...]:
         check_memories(memories)
         job = partial(_keep, caller=caller, memories=tuple(memories), now=self._wall_clock())
         kept = await self._database.write(job)
-        embedder = self._ready_embedder()
-        if embedder is None:
+        if self._vectors.ready is None:
             return tuple(StoredMemory(memory_id=row.memory_id, created=row.created, embedded=False) for row in kept)
-        with anyio.move_on_after(EMBEDDING_SECONDS):
-            pending = partial(_select_pending_of, embedder=embedder.name, ids=[row.id for row in kept])
-            await self._embed(embedder, pending)
-        self._embed_the_rest()
+        await self._vectors.embed_now([row.id for row in kept])
         return await self._database.read(partial(self._stored, caller=caller, kept=kept))
 
     async def search(
@@ -133,16 +123,13 @@ class SqliteMemories:
         mode: SearchMode = "hybrid",
     ) -> MemorySearch:
         check_filter(metadata)
-        wanted = _Wanted(caller=caller, metadata=metadata or {}, now=self._wall_clock(), most=max(limit, _CANDIDATES))
+        wanted = _Wanted(caller=caller, metadata=metadata or {}, now=self._wall_clock(), most=max(limit, CANDIDATES))
         by_word, vector = await asyncio.gather(
             self._ranked_by_word(query, wanted) if mode != "meaning" else _none(),
-            self._vector_of(query) if mode != "word" else _none(),
+            self._vectors.of_query(query) if mode != "word" else _none(),
         )
         if mode == "meaning" and vector is None:
-            raise ToolFailed(
-                "memories cannot be searched by meaning: the weights of the embedder are not here. Fetch them with "
-                "`python server.py pull`, or search by word."
-            )
+            raise not_by_meaning()
         if vector is None and not by_word:
             by_word = await self._database.read(partial(_newest_by_word, query=query, wanted=wanted))
         job = partial(self._found, wanted=wanted, by_word=by_word, vector=vector, limit=limit)
@@ -153,7 +140,7 @@ class SqliteMemories:
     ) -> MemoryPage:
         check_filter(metadata)
         wanted = _Wanted(caller=caller, metadata=metadata or {}, now=self._wall_clock(), most=limit)
-        return await self._database.read(partial(_select_page, wanted=wanted, before=_row_of(cursor)))
+        return await self._database.read(partial(_select_page, wanted=wanted, before=row_of(cursor)))
 
     async def delete(
         self,
@@ -164,8 +151,7 @@ class SqliteMemories:
         metadata: Mapping[str, object] | None = None,
         everything: bool = False,
     ) -> int:
-        if sum((bool(memory_ids), key is not None, bool(metadata), everything)) != 1:
-            raise InvalidTask("say what to delete in one way: by ids, by key, by metadata, or everything.")
+        check_one_way(memory_ids, key, metadata, everything=everything)
         check_filter(metadata)
         wanted = _Wanted(caller=caller, metadata=metadata or {}, now=self._wall_clock())
         if memory_ids or key is not None:
@@ -187,51 +173,21 @@ class SqliteMemories:
 
     # Vectors
 
-    def _ready_embedder(self) -> Embedder | None:
-        return self._embedder if self._embedder is not None and self._embedder.available() else None
+    async def _pending(self, embedder: str, ids: Sequence[int] | None) -> Texts:
+        if ids is None:
+            return await self._database.read(partial(_select_pending, embedder=embedder))
+        return await self._database.read(partial(_select_pending_of, embedder=embedder, ids=ids))
 
-    async def _vector_of(self, query: str) -> NDArray[np.float32] | None:
-        """The query's vector; ``None`` where there is no embedder."""
-        embedder = self._ready_embedder()
-        if embedder is None:
-            return None
-        self._embed_the_rest()
-        try:
-            vectors = await embedder.embed([query], purpose="query")
-        except AssetError as problem:
-            _log.warning("memories are searched by word only: %s", problem)
-            return None
-        vector: NDArray[np.float32] = vectors[0]
-        return vector
-
-    async def _embed(self, embedder: Embedder, pending: Job[_Texts]) -> None:
-        """Give vectors to rows as long as ``pending`` finds some that have none. Batches take turns, so none is made twice."""
-        while True:
-            async with self._turn:
-                rows = await self._database.read(pending)
-                if not rows:
-                    return
-                vectors = await embedder.embed([text for _, text in rows], purpose="passage")
-                blobs = {row_id: vector.tobytes() for (row_id, _), vector in zip(rows, vectors, strict=True)}
-                await self._database.write(partial(_insert_vectors, embedder=embedder.name, blobs=blobs))
-
-    def _embed_the_rest(self) -> None:
-        embedder = self._ready_embedder()
-        if embedder is not None and (self._embedding is None or self._embedding.done()):
-            self._embedding = asyncio.create_task(self._embed_pending(embedder))
-
-    async def _embed_pending(self, embedder: Embedder) -> None:
-        try:
-            await self._embed(embedder, partial(_select_pending, embedder=embedder.name))
-        except RoutingError as problem:
-            _log.warning("memories are left without vectors for now: %s", problem)
+    async def _keep_vectors(self, embedder: str, vectors: Mapping[int, NDArray[np.float32]]) -> None:
+        blobs = {row_id: vector.tobytes() for row_id, vector in vectors.items()}
+        await self._database.write(partial(_insert_vectors, embedder=embedder, blobs=blobs))
 
     def _matrix(self, connection: apsw.Connection, *, caller: str) -> VectorIndex | None:
         """The caller's vectors as of now; ``None`` where there is no embedder.
 
         The transaction reads first when the lock is held, so whoever comes later sees at least as much.
         """
-        embedder = self._ready_embedder()
+        embedder = self._vectors.ready
         if embedder is None:
             return None
         from routing.state.vectors import VectorIndex  # noqa: PLC0415 - numpy is not wanted before there are vectors
@@ -248,7 +204,7 @@ class SqliteMemories:
         """What became of the rows, with the memories that were there before and are like them."""
         matrix = self._matrix(connection, caller=caller)
         alike = matrix.alike([row.id for row in kept], ALIKE) if matrix is not None else {}
-        others = [row_id for pairs in alike.values() for row_id, _ in pairs[:_MOST_LIKENESSES]]
+        others = [row_id for pairs in alike.values() for row_id, _ in pairs[:MOST_LIKENESSES]]
         names = {row["id"]: row["memory_id"] for row in _select_rows(connection, others)}
         return tuple(
             StoredMemory(
@@ -257,7 +213,7 @@ class SqliteMemories:
                 embedded=row.id in alike,
                 duplicates=tuple(
                     Likeness(memory_id=names[other], similarity=min(1.0, similarity))
-                    for other, similarity in alike.get(row.id, ())[:_MOST_LIKENESSES]
+                    for other, similarity in alike.get(row.id, ())[:MOST_LIKENESSES]
                     if other in names
                 ),
             )
@@ -286,9 +242,9 @@ class SqliteMemories:
             ranking = chain.from_iterable(matrix.nearest(vector, wanted.most))
             nearest = _first_visible(connection, ranking, wanted)
             rankings.append(list(nearest))
-        scores = _fused(rankings)
+        scores = fused(rankings)
         best = sorted(scores, key=lambda row_id: -scores[row_id])[:limit]
-        memories = {row["id"]: _memory_of(row) for row in _select_rows(connection, best)}
+        memories = {row["id"]: memory_of(row) for row in _select_rows(connection, best)}
         return MemorySearch(
             hits=tuple(
                 MemoryHit(memory=memories[row_id], score=scores[row_id], similarity=nearest.get(row_id))
@@ -299,8 +255,8 @@ class SqliteMemories:
         )
 
     def _count_pending(self, connection: apsw.Connection, caller: str) -> int:
-        name = self._embedder.name if self._embedder is not None else ""
-        [row] = select(connection, _COUNT_PENDING, {"caller": stored(caller), "embedder": name})
+        bindings = {"caller": stored(caller), "embedder": self._vectors.name}
+        [row] = select(connection, _COUNT_PENDING, bindings)
         return int(row["pending"])
 
 
@@ -328,7 +284,7 @@ class _Wanted:
         values: Row = {"caller": stored(self.caller), "now": self.now, "key": stored(self.key)}
         values["memory_ids"] = json_text([stored(memory_id) for memory_id in self.memory_ids])
         for n, (name, value) in enumerate(self.metadata.items()):
-            values |= {f"name{n}": name, f"value{n}": json_text(value), f"ascii{n}": _ascii_json(value)}
+            values |= {f"name{n}": name, f"value{n}": json_text(value), f"ascii{n}": ascii_json(value)}
         return values
 
 
@@ -399,26 +355,12 @@ def _keep(connection: apsw.Connection, *, caller: str, memories: Sequence[NewMem
     _forget(connection, _EXPIRED, {"now": now})
     kept = tuple(_keep_one(connection, caller=caller, memory=memory, now=now) for memory in memories)
     [row] = select(connection, _COUNT_MEMORIES, {"caller": stored(caller)})
-    if row["count"] > MOST_MEMORIES:
-        raise InvalidTask(
-            f"these would make {row['count']:,} memories, and {MOST_MEMORIES:,} are the most. Nothing was stored. Delete "
-            "what is no longer needed, or store with a time to live."
-        )
+    check_count(row["count"])
     return kept
 
 
 def _keep_one(connection: apsw.Connection, *, caller: str, memory: NewMemory, now: float) -> _Kept:
-    values: Row = {
-        "memory_id": new_handle("mem"),
-        "caller": stored(caller),
-        "key": stored(memory.key),
-        "text": stored(memory.text),
-        "metadata": json_text(memory.metadata),
-        "source": stored(memory.source),
-        "created_at": now,
-        "now": now,
-        "expires_at": None if memory.ttl_seconds is None else now + memory.ttl_seconds,
-    }
+    values = columns_of(memory, caller=caller, now=now)
     for old in select(connection, _SELECT_KEYED, values) if memory.key is not None else ():
         values |= {"memory_id": old["memory_id"], "created_at": old["created_at"]}
         if old["text"] == values["text"]:
@@ -444,18 +386,14 @@ def _insert_vectors(connection: apsw.Connection, *, embedder: str, blobs: Mappin
         connection.execute(_INSERT_VECTOR, {"id": row_id, "embedder": embedder, "vector": blob})
 
 
-def _select_pending(connection: apsw.Connection, *, embedder: str) -> _Texts:
-    return _texts_of(select(connection, _SELECT_PENDING, {"embedder": embedder, "most": _EMBEDDED_AT_ONCE}))
+def _select_pending(connection: apsw.Connection, *, embedder: str) -> Texts:
+    return texts_of(select(connection, _SELECT_PENDING, {"embedder": embedder, "most": EMBEDDED_AT_ONCE}))
 
 
-def _select_pending_of(connection: apsw.Connection, *, embedder: str, ids: Sequence[int]) -> _Texts:
+def _select_pending_of(connection: apsw.Connection, *, embedder: str, ids: Sequence[int]) -> Texts:
     """As `_select_pending`, but only of these rows."""
-    bindings = {"embedder": embedder, "ids": json.dumps(ids), "most": _EMBEDDED_AT_ONCE}
-    return _texts_of(select(connection, _SELECT_PENDING_OF, bindings))
-
-
-def _texts_of(rows: Sequence[Row]) -> _Texts:
-    return [(row["id"], restored(row["text"])) for row in rows]
+    bindings = {"embedder": embedder, "ids": json.dumps(ids), "most": EMBEDDED_AT_ONCE}
+    return texts_of(select(connection, _SELECT_PENDING_OF, bindings))
 
 
 def _bring_up_to_date(connection: apsw.Connection, matrix: VectorIndex, of: Row) -> None:
@@ -497,17 +435,8 @@ async def _none() -> None:
     """In the place of a search that is not asked for."""
 
 
-def _fused(rankings: Sequence[Sequence[int]]) -> dict[int, float]:
-    """Add up 1 / (60 + rank) over the rankings, as a share of what a row has that leads all of them."""
-    scores: defaultdict[int, float] = defaultdict(float)
-    for ranking in rankings:
-        for rank, row_id in enumerate(ranking, 1):
-            scores[row_id] += (1 + _FUSION_CONSTANT) / (rank + _FUSION_CONSTANT) / len(rankings)
-    return scores
-
-
 def _has_many(connection: apsw.Connection, word: str) -> bool:
-    [row] = select(connection, _HAS_MANY, {"match": word, "most": _MOST_ROWS_OF_A_TERM})
+    [row] = select(connection, _HAS_MANY, {"match": word, "most": remembering.MOST_ROWS_OF_A_TERM})
     return bool(row["many"])
 
 
@@ -554,16 +483,7 @@ def _select_page(connection: apsw.Connection, *, wanted: _Wanted, before: int) -
     ids = [row["id"] for row in found[: wanted.most]]
     rows = sorted(_select_rows(connection, ids), key=lambda row: -row["id"])
     cursor = str(ids[-1]) if len(found) > wanted.most else None
-    return MemoryPage(memories=tuple(map(_memory_of, rows)), total=count["total"], cursor=cursor)
-
-
-def _row_of(cursor: str | None) -> int:
-    """The row that a cursor stands for: the page is of those before it."""
-    if cursor is None:
-        return 2**63 - 1
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < len(str(2**63))):
-        raise InvalidTask("that is no cursor. Leave it out for the first page, and use the one that comes with a page.")
-    return int(cursor)
+    return MemoryPage(memories=tuple(map(memory_of, rows)), total=count["total"], cursor=cursor)
 
 
 def _delete(connection: apsw.Connection, *, wanted: _Wanted) -> int:
@@ -602,13 +522,3 @@ def _empty_log(path: Path) -> None:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     finally:
         connection.close()
-
-
-def _ascii_json(value: object) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
-
-
-def _memory_of(row: Row) -> Memory:
-    texts: dict[str, Any] = {name: restored(row[name]) for name in ("memory_id", "text", "key", "source")}
-    times: dict[str, Any] = {name: row[name] for name in ("created_at", "updated_at", "expires_at")}
-    return Memory(**texts, **times, metadata=json.loads(row["metadata"]))

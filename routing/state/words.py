@@ -38,6 +38,16 @@ def terms(query: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.lower().split()))[:MOST_TERMS]
 
 
+def folded(text: str) -> str:
+    """The text in lower case, Latin letters without their marks, as SQLite's tokenizer has it: Käse is kase."""
+    return "".join(_without_marks(letter) for letter in text.lower())
+
+
+def _without_marks(letter: str) -> str:
+    plain = letter if letter.isascii() else unicodedata.normalize("NFD", letter)[0]
+    return plain if plain.isascii() else "" if "\u0300" <= letter <= "\u0331" else letter
+
+
 def _words_only(text: str) -> str:
     """Everything that is neither letter, number nor mark becomes a space."""
     return "".join(character if _is_of_a_word(character) else " " for character in text)

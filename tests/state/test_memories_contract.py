@@ -14,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from routing import state
 from routing.errors import InvalidTask, ToolFailed, UnknownHandle
 from routing.state import MOST_MEMORY_BYTES, MOST_METADATA_BYTES, Memories, NewMemory, Store, StoredMemory, new_handle
 from routing.state.sqlite import SqliteStore
 from tests.state.memory_fakes import WordEmbedder
+from tests.state.postgres_server import database_of
+from tests.state.stores import KINDS
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +52,13 @@ def sqlite(folder: Path, clock: Clock, embedder: WordEmbedder | None) -> Abstrac
     return SqliteStore(folder / "store.db", wall_clock=clock, embedder=embedder)
 
 
-STORES: dict[str, OpenStore] = {"sqlite": sqlite}
+def postgres(folder: Path, clock: Clock, embedder: WordEmbedder | None) -> AbstractAsyncContextManager[Store]:
+    from routing.state.postgres import PostgresStore  # noqa: PLC0415 - only where psycopg is installed
+
+    return PostgresStore(database_of(folder), wall_clock=clock, embedder=embedder)
+
+
+STORES: dict[str, OpenStore] = {"sqlite": sqlite, "postgres": postgres}
 
 
 @pytest.fixture
@@ -64,7 +71,7 @@ def embedder() -> WordEmbedder:
     return WordEmbedder(synonyms={"automobile": "car", "auto": "car"})
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=KINDS)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[WordEmbedder | None], Any]:
     """Opens the same store again, as a restarted process would."""
     return partial(STORES[request.param], tmp_path, clock)
@@ -231,8 +238,7 @@ async def test_two_of_one_key_at_once_are_refused(memories: Memories) -> None:
 async def test_a_caller_who_has_the_most_is_told_what_to_do_and_others_may_go_on(
     memories: Memories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (state, __import__("routing.state.sqlite_memories", fromlist=["x"])):
-        monkeypatch.setattr(module, "MOST_MEMORIES", 3)
+    monkeypatch.setattr("routing.state.remembering.MOST_MEMORIES", 3)
     await keep(memories, "1", "2")
 
     with pytest.raises(InvalidTask, match=r"would make 4 memories, and 3 are the most.*Delete"):
@@ -332,7 +338,7 @@ async def test_words_are_found_in_scripts_with_and_without_spaces(memories: Memo
 async def test_a_word_that_every_memory_has_finds_the_newest(
     memories: Memories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("routing.state.sqlite_memories._MOST_ROWS_OF_A_TERM", 5)
+    monkeypatch.setattr("routing.state.remembering.MOST_ROWS_OF_A_TERM", 5)
     await keep(memories, *(f"user fact {n}" for n in range(10)), "user likes rare tea")
 
     assert (await texts_found(memories, "user fact", mode="word", limit=3)) == [f"user fact {n}" for n in (9, 8, 7)]
@@ -525,7 +531,7 @@ async def test_another_embedder_embeds_everything_anew_and_until_then_words_are_
 async def test_a_slow_embedder_does_not_hold_up_what_is_stored(
     memories: Memories, embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("routing.state.sqlite_memories.EMBEDDING_SECONDS", 0.01)
+    monkeypatch.setattr("routing.state.remembering.EMBEDDING_SECONDS", 0.01)
     embedder.gate = anyio.Event()
 
     [stored] = await memories.store(MINE, [NewMemory(text="car")])

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
 import apsw
@@ -29,6 +29,10 @@ from routing.state.migrations import MIGRATIONS
 from routing.state.sqlite import SqliteStore
 from routing.types import Attempt, CheckName, Finding, ModelSelection, RouteRecord, ToolUse, VerificationStep
 from tests.builders import analysis, usage
+from tests.state.stores import KINDS, place_of, store_at
+
+if TYPE_CHECKING:
+    from tests.state.stores import AnyStore
 
 pytestmark = pytest.mark.anyio
 
@@ -59,9 +63,14 @@ def opened(folder: Path, clock: Clock, **options: Any) -> AbstractAsyncContextMa
     return SqliteStore(folder / "store.db", wall_clock=clock, **options)
 
 
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return place_of(request.param, tmp_path)
+
+
 @pytest.fixture
-async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
-    async with opened(tmp_path, clock) as one:
+async def store(place: str, clock: Clock) -> AsyncIterator[AnyStore]:
+    async with store_at(place, wall_clock=clock) as one:
         yield one
 
 
@@ -104,16 +113,16 @@ def attempt(**changes: Any) -> Attempt:
     return Attempt(**{**facts, **changes})
 
 
-async def record(store: SqliteStore, *routes: RouteRecord) -> None:
+async def record(store: AnyStore, *routes: RouteRecord) -> None:
     for one in routes:
         await store.ledger.record(one)
 
 
-async def usage_of(store: SqliteStore, since: int | None = None, span: Span = DAY, caller: str = MINE) -> UsageSums:
+async def usage_of(store: AnyStore, since: int | None = None, span: Span = DAY, caller: str = MINE) -> UsageSums:
     return await store.reports.usage(caller, since=since, span=span)
 
 
-async def report_on(store: SqliteStore, **changes: Any) -> Report:
+async def report_on(store: AnyStore, **changes: Any) -> Report:
     return report_of(await usage_of(store), window_of("all", NOW), tiers={"acme/large": 2}, **changes)
 
 
@@ -173,7 +182,7 @@ def read_by_the_caller(one: RouteRecord) -> int:
 @shared_store
 @given(written=st.lists(routes(), max_size=12), span=st.sampled_from([HOUR, DAY]), since=st.integers(998, 1_000))
 async def test_the_sums_are_those_of_the_routes_one_by_one(
-    store: SqliteStore, written: list[RouteRecord], span: Span, since: int
+    store: AnyStore, written: list[RouteRecord], span: Span, since: int
 ) -> None:
     caller = new_handle("ses")
     written = [replace(one, route_id=new_handle("rte"), caller=caller) for one in written]
@@ -248,7 +257,7 @@ async def test_the_routes_of_the_past_are_summed_when_the_tables_are_made(
     assert found == expected
 
 
-async def test_a_route_counts_in_the_hour_and_the_day_in_which_it_started(store: SqliteStore) -> None:
+async def test_a_route_counts_in_the_hour_and_the_day_in_which_it_started(store: AnyStore) -> None:
     await record(store, route(started_at=NOW - 0.5), route(started_at=float(NOW)), route(started_at=NOW + 3_599.9))
 
     hours, days = await usage_of(store, None, HOUR), await usage_of(store, None, DAY)
@@ -257,7 +266,7 @@ async def test_a_route_counts_in_the_hour_and_the_day_in_which_it_started(store:
     assert [(row.start, row.routes) for row in days.spans] == [(1_000 * DAY, 3)]
 
 
-async def test_another_callers_routes_are_in_nobody_elses_sums(store: SqliteStore) -> None:
+async def test_another_callers_routes_are_in_nobody_elses_sums(store: AnyStore) -> None:
     await record(store, route(caller=THEIRS))
     await store.feedback.record(THEIRS, (await store.ledger.recent(THEIRS, 1))[0].route_id, 0.1)
 
@@ -267,7 +276,7 @@ async def test_another_callers_routes_are_in_nobody_elses_sums(store: SqliteStor
     assert (sums.own_tools_microusd, sums.first_at) == (0, None)
 
 
-async def test_what_the_caller_paid_for_its_own_tools_is_kept_apart(store: SqliteStore) -> None:
+async def test_what_the_caller_paid_for_its_own_tools_is_kept_apart(store: AnyStore) -> None:
     search = ToolUse(name="web_search", is_error=False, latency_ms=1, cost_microusd=5_000)
     for started_at in (NOW - DAY, NOW, NOW + 1):
         await store.ledger.record_tool(MINE, search, float(started_at))
@@ -299,7 +308,7 @@ def shadow(**changes: Any) -> ShadowAnswer:
     return ShadowAnswer(**{**facts, **changes})
 
 
-async def test_savings_are_net_of_shadows_in_totals_groups_and_points(store: SqliteStore) -> None:
+async def test_savings_are_net_of_shadows_in_totals_groups_and_points(store: AnyStore) -> None:
     await record(store, route())
     failed = shadow(outcome="failed", cost_microusd=None, agreement=None)
     for one in (shadow(), shadow(cost_microusd=12, agreement=1.0), failed, shadow(caller=THEIRS)):
@@ -319,7 +328,7 @@ async def test_savings_are_net_of_shadows_in_totals_groups_and_points(store: Sql
     assert (by_model["zeta/other"].routes, by_model["zeta/other"].shadows.agreement) == (0, 0.75)
 
 
-async def test_who_chose_is_counted_by_policy_and_period(store: SqliteStore) -> None:
+async def test_who_chose_is_counted_by_policy_and_period(store: AnyStore) -> None:
     learned = replace(chosen("acme/large"), policy="learned")
     await record(store, route(), route(selection=learned), route(selection=learned), route(selection=None))
     await record(store, route(started_at=float(NOW - DAY)), route(selection=learned, caller=THEIRS))
@@ -344,7 +353,7 @@ def two_digits(value: int) -> float:
 
 @shared_store
 @given(latencies=st.lists(st.integers(0, 900_000), min_size=1, max_size=40))
-async def test_percentiles_are_those_of_the_ledger_to_two_digits(store: SqliteStore, latencies: list[int]) -> None:
+async def test_percentiles_are_those_of_the_ledger_to_two_digits(store: AnyStore, latencies: list[int]) -> None:
     caller = new_handle("ses")
     await record(store, *(route(caller=caller, latency_ms=each) for each in latencies))
 
@@ -358,7 +367,7 @@ async def test_percentiles_are_those_of_the_ledger_to_two_digits(store: SqliteSt
         assert found == exact if exact < 100 else abs(found - exact) <= exact * 0.05
 
 
-async def test_latencies_are_summed_by_hour_by_day_and_over_all_time(store: SqliteStore) -> None:
+async def test_latencies_are_summed_by_hour_by_day_and_over_all_time(store: AnyStore) -> None:
     await record(store, route(started_at=float(NOW - DAY)), route(started_at=float(NOW - HOUR)), route())
 
     hour, day = await usage_of(store, NOW, HOUR), await usage_of(store, 1_000 * DAY)
@@ -371,7 +380,7 @@ async def test_latencies_are_summed_by_hour_by_day_and_over_all_time(store: Sqli
     ("exact", "kept"),
     [(0, 0), (99, 99), (104, 100), (105, 110), (994, 990), (995, 1_000), (12_499, 12_000), (65_432, 65_000)],
 )
-async def test_a_latency_is_kept_to_two_digits(store: SqliteStore, exact: int, kept: int) -> None:
+async def test_a_latency_is_kept_to_two_digits(store: AnyStore, exact: int, kept: int) -> None:
     await record(store, route(latency_ms=exact, attempts=(attempt(latency_ms=exact, first_token_ms=exact),)))
 
     assert {(row.measure, row.latency_ms) for row in (await usage_of(store)).latencies} == {
@@ -384,7 +393,7 @@ async def test_a_latency_is_kept_to_two_digits(store: SqliteStore, exact: int, k
 # Feedback
 
 
-async def test_the_last_score_counts_and_the_one_before_is_told(store: SqliteStore, clock: Clock) -> None:
+async def test_the_last_score_counts_and_the_one_before_is_told(store: AnyStore, clock: Clock) -> None:
     await record(store, route("rte_1"))
 
     assert await store.feedback.record(MINE, "rte_1", 0.2, "wrong") is None
@@ -398,7 +407,7 @@ async def test_the_last_score_counts_and_the_one_before_is_told(store: SqliteSto
 
 
 @pytest.mark.parametrize("owner", [THEIRS, "", "ALICE"])
-async def test_another_callers_route_cannot_be_scored(store: SqliteStore, owner: str) -> None:
+async def test_another_callers_route_cannot_be_scored(store: AnyStore, owner: str) -> None:
     await record(store, route("rte_1"))
 
     with pytest.raises(UnknownHandle) as foreign:
@@ -411,7 +420,7 @@ async def test_another_callers_route_cannot_be_scored(store: SqliteStore, owner:
     assert await store.feedback.scores(owner, ["rte_1"]) == {}
 
 
-async def test_a_route_that_was_not_answered_is_scored_for_the_model_that_was_chosen(store: SqliteStore) -> None:
+async def test_a_route_that_was_not_answered_is_scored_for_the_model_that_was_chosen(store: AnyStore) -> None:
     await record(store, route("rte_1", outcome="failed", model_used=None, selection=chosen("acme/small")))
     await store.feedback.record(MINE, "rte_1", 0)
 
@@ -421,12 +430,12 @@ async def test_a_route_that_was_not_answered_is_scored_for_the_model_that_was_ch
 # Experience
 
 
-async def experience_of(store: SqliteStore, caller: str = MINE, since: float = NOW - 3 * HOUR) -> Experience:
+async def experience_of(store: AnyStore, caller: str = MINE, since: float = NOW - 3 * HOUR) -> Experience:
     return await store.feedback.experience(caller, half_life_seconds=DAY, since=since)
 
 
 async def test_scores_are_summed_by_kind_of_task_and_model_and_fade_by_their_half_life(
-    store: SqliteStore, clock: Clock
+    store: AnyStore, clock: Clock
 ) -> None:
     hard = analysis(complexity=5)
     await record(store, route("rte_1"), route("rte_2"), route("rte_3", analysis=hard), route("rte_4", caller=THEIRS))
@@ -449,7 +458,7 @@ def checked(*findings: tuple[CheckName, bool], kind: Literal["answer", "repair"]
 
 
 async def test_a_failed_check_counts_as_a_bad_score_passed_tests_as_a_good_one_and_other_passes_as_none(
-    store: SqliteStore,
+    store: AnyStore,
 ) -> None:
     whole = checked(("complete", True), ("answered", True))
     formed = checked(("complete", True), ("schema", True))
@@ -469,7 +478,7 @@ async def test_a_failed_check_counts_as_a_bad_score_passed_tests_as_a_good_one_a
     assert (figures.checked, figures.failed_checks) == (5, 0.4)
 
 
-async def test_what_models_think_of_an_answer_is_no_check_and_nothing_is_learned_from_it(store: SqliteStore) -> None:
+async def test_what_models_think_of_an_answer_is_no_check_and_nothing_is_learned_from_it(store: AnyStore) -> None:
     opinions: tuple[tuple[CheckName, bool], ...] = (("agreement", True), ("agreement", False), ("judged", False))
     await record(store, *(route(verification=(checked(("complete", True), one),)) for one in opinions))
     await record(store, route(verification=(checked(("tests", True), ("judged", False)),)))
@@ -481,14 +490,14 @@ async def test_what_models_think_of_an_answer_is_no_check_and_nothing_is_learned
     assert known.good == known.weight > 0
 
 
-async def test_a_score_without_an_analysis_says_nothing_of_a_kind_of_task(store: SqliteStore) -> None:
+async def test_a_score_without_an_analysis_says_nothing_of_a_kind_of_task(store: AnyStore) -> None:
     await record(store, route("rte_1", analysis=None))
     await store.feedback.record(MINE, "rte_1", 1)
 
     assert (await experience_of(store)).scored == ()
 
 
-async def test_calls_of_the_last_hours_are_summed_by_model_with_their_means(store: SqliteStore) -> None:
+async def test_calls_of_the_last_hours_are_summed_by_model_with_their_means(store: AnyStore) -> None:
     quick, slow = attempt(latency_ms=10, first_token_ms=4), attempt(latency_ms=30, usage=usage(100, 40))
     failed = attempt(outcome="failed", model_id="acme/broken", first_token_ms=None)
     await record(store, route(attempts=(quick, slow, failed)), route(started_at=float(NOW - DAY), attempts=(quick,)))
@@ -504,8 +513,8 @@ async def test_calls_of_the_last_hours_are_summed_by_model_with_their_means(stor
 # Retention
 
 
-async def test_routes_go_after_their_days_and_their_sums_and_scores_stay(tmp_path: Path, clock: Clock) -> None:
-    async with opened(tmp_path, clock, ledger_days=30) as store:
+async def test_routes_go_after_their_days_and_their_sums_and_scores_stay(place: str, clock: Clock) -> None:
+    async with store_at(place, wall_clock=clock, ledger_days=30) as store:
         await record(store, route("rte_old", started_at=float(NOW)), route("rte_new", started_at=float(NOW + 20 * DAY)))
         for route_id in ("rte_old", "rte_new"):
             await store.feedback.record(MINE, route_id, 0.5, f"note on {route_id}")
@@ -527,13 +536,22 @@ async def test_routes_go_after_their_days_and_their_sums_and_scores_stay(tmp_pat
         )
         assert (after.policies, after.shadows) == (before.policies, before.shadows)
         assert (len(after.policies), len(after.shadows)) == (1, 1)
+
+
+async def test_a_note_goes_with_its_route(tmp_path: Path, clock: Clock) -> None:
+    async with opened(tmp_path, clock, ledger_days=30) as store:
+        await record(store, route("rte_old", started_at=float(NOW)), route("rte_new", started_at=float(NOW + 20 * DAY)))
+        for route_id in ("rte_old", "rte_new"):
+            await store.feedback.record(MINE, route_id, 0.5, f"note on {route_id}")
+        clock.now = NOW + 31 * DAY
+        await store.sessions.start(MINE)  # housekeeping comes with a write
     kept = (tmp_path / "store.db").read_bytes()
     assert b"note on rte_new" in kept
     assert b"note on rte_old" not in kept
 
 
-async def test_a_route_that_comes_after_all_others_have_gone_is_in_the_sums(tmp_path: Path, clock: Clock) -> None:
-    async with opened(tmp_path, clock, ledger_days=1) as store:
+async def test_a_route_that_comes_after_all_others_have_gone_is_in_the_sums(place: str, clock: Clock) -> None:
+    async with store_at(place, wall_clock=clock, ledger_days=1) as store:
         await record(store, *(route() for _ in range(3)))
         clock.now = NOW + 9 * DAY
         await store.sessions.start(MINE)
@@ -543,19 +561,23 @@ async def test_a_route_that_comes_after_all_others_have_gone_is_in_the_sums(tmp_
         assert sum(sums.routes for sums in (await usage_of(store)).routes) == 4
 
 
-async def test_two_processes_that_report_at_once_add_no_route_twice(tmp_path: Path, clock: Clock) -> None:
-    async with opened(tmp_path, clock) as one, opened(tmp_path, clock) as other, anyio.create_task_group() as tasks:
+async def test_two_processes_that_report_at_once_add_no_route_twice(place: str, clock: Clock) -> None:
+    async with (
+        store_at(place, wall_clock=clock) as one,
+        store_at(place, wall_clock=clock) as other,
+        anyio.create_task_group() as tasks,
+    ):
         for number in range(20):
-            await record((one, other)[number % 2], route())
+            await record(other if number % 2 else one, route())
             tasks.start_soon(usage_of, one)
             tasks.start_soon(usage_of, other)
 
-    async with opened(tmp_path, clock) as store:
+    async with store_at(place, wall_clock=clock) as store:
         assert [sums.routes for sums in (await usage_of(store)).routes] == [20]
 
 
-async def test_without_a_number_of_days_routes_are_kept(tmp_path: Path, clock: Clock) -> None:
-    async with opened(tmp_path, clock) as store:
+async def test_without_a_number_of_days_routes_are_kept(place: str, clock: Clock) -> None:
+    async with store_at(place, wall_clock=clock) as store:
         await record(store, route("rte_old"))
         clock.now = NOW + 10_000 * DAY
         await store.sessions.start(MINE)
@@ -564,7 +586,7 @@ async def test_without_a_number_of_days_routes_are_kept(tmp_path: Path, clock: C
         assert (await store.ledger.route("rte_old", MINE)).attempts
 
 
-async def test_sums_by_the_hour_go_after_three_days_and_those_by_the_day_stay(store: SqliteStore, clock: Clock) -> None:
+async def test_sums_by_the_hour_go_after_three_days_and_those_by_the_day_stay(store: AnyStore, clock: Clock) -> None:
     await record(store, route())
     assert (await usage_of(store, 0, HOUR)).latencies
     clock.now = NOW + 4 * DAY
@@ -580,7 +602,7 @@ async def test_sums_by_the_hour_go_after_three_days_and_those_by_the_day_stay(st
 # Export
 
 
-async def test_an_export_has_every_call_of_every_route_once_however_it_is_paged(store: SqliteStore) -> None:
+async def test_an_export_has_every_call_of_every_route_once_however_it_is_paged(store: AnyStore) -> None:
     written = [route(f"rte_{number}", attempts=(attempt(),) * (number % 3)) for number in range(20)]
     await record(store, *written, route(caller=THEIRS))
     expected = [
@@ -599,7 +621,7 @@ async def test_an_export_has_every_call_of_every_route_once_however_it_is_paged(
         assert found == expected
 
 
-async def test_an_export_begins_where_it_is_told_to(store: SqliteStore) -> None:
+async def test_an_export_begins_where_it_is_told_to(store: AnyStore) -> None:
     await record(store, *(route(f"rte_{ago}", started_at=float(NOW - ago)) for ago in (2, 1, 0)))
 
     page = await store.reports.export(MINE, since=NOW - 1)
@@ -608,7 +630,7 @@ async def test_an_export_begins_where_it_is_told_to(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize("text", ["\x00", "\ud800", 'it\'s "quoted" \\ud800', "名前 🚂", "line\nbreak, comma"])
-async def test_an_export_has_any_text_as_it_was(store: SqliteStore, text: str) -> None:
+async def test_an_export_has_any_text_as_it_was(store: AnyStore, text: str) -> None:
     await record(
         store, route(error=text, selection=chosen("acme/large", text), attempts=(attempt(error=text),), prompt=text)
     )
@@ -618,7 +640,7 @@ async def test_an_export_has_any_text_as_it_was(store: SqliteStore, text: str) -
     assert (line.error, line.reasoning, line.attempt_error, line.prompt) == (text, text, text, text)
 
 
-async def test_the_lines_come_as_csv_and_as_json(store: SqliteStore) -> None:
+async def test_the_lines_come_as_csv_and_as_json(store: AnyStore) -> None:
     await record(store, route("rte_1", error='=HYPERLINK("x")', cost_microusd=-0), route("rte_2", attempts=()))
 
     rows = list(

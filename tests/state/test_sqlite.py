@@ -17,10 +17,10 @@ import apsw
 import pytest
 
 from routing.errors import SettingsError
-from routing.state.database import HOUSEKEEPING_SECONDS
 from routing.state.migrations import MIGRATIONS
+from routing.state.sql_ledger import _SELECT_HEALTH  # pyright: ignore[reportPrivateUsage] - its plan is looked at
 from routing.state.sqlite import SqliteStore
-from routing.state.sqlite_ledger import _SELECT_HEALTH  # pyright: ignore[reportPrivateUsage] - its plan is looked at
+from routing.state.tables import HOUSEKEEPING_SECONDS
 from routing.types import Message, ModelSelection, Rejection, RouteRecord, TaskAnalysis, ToolCall, Usage
 from tests.builders import analysis
 

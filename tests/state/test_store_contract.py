@@ -42,6 +42,8 @@ from routing.types import (
     ToolUse,
 )
 from tests.builders import analysis, usage
+from tests.state.postgres_server import database_of
+from tests.state.stores import KINDS
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +72,15 @@ def sqlite(folder: Path, clock: Clock) -> AbstractAsyncContextManager[Store]:
     )
 
 
-STORES: dict[str, OpenStore] = {"sqlite": sqlite}
+def postgres(folder: Path, clock: Clock) -> AbstractAsyncContextManager[Store]:
+    from routing.state.postgres import PostgresStore  # noqa: PLC0415 - only where psycopg is installed
+
+    return PostgresStore(
+        database_of(folder), wall_clock=clock, session_ttl_seconds=TTL_SECONDS, session_max_messages=MOST_MESSAGES
+    )
+
+
+STORES: dict[str, OpenStore] = {"sqlite": sqlite, "postgres": postgres}
 
 
 @pytest.fixture
@@ -78,7 +88,7 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=KINDS)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[], Any]:
     """Opens the same store again, as a restarted process would."""
     return partial(STORES[request.param], tmp_path, clock)

@@ -63,7 +63,9 @@ async def test_a_chain_comes_with_its_steps_their_sum_and_where_a_long_one_can_b
     era: Era, upstream: Scripted
 ) -> None:
     outline = "A long outline. " * 50
-    upstream.by_prompt = lambda prompt: outline if prompt.startswith("Outline: ") else f"About {len(prompt)} characters."
+    upstream.by_prompt = lambda prompt: (
+        outline if prompt.startswith("Outline: ") else f"About {len(prompt)} characters."
+    )
     async with client(era) as host:
         result = await host.call_tool("route_and_answer", {"prompt": TASK, "pattern": CHAIN})
         data = data_of(result)

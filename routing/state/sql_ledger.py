@@ -1,24 +1,21 @@
-"""The ledger in SQLite: each method names its SQL function, which runs inside a transaction that `Database` opened."""
-
-# pyright: reportUnknownMemberType=false
-# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
+"""The ledger in SQL: each method names its job, which runs inside a transaction that `Tables` opened."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-
-import apsw
+from typing import Protocol
 
 from routing.errors import UnknownHandle
 from routing.state import NO_SUCH_ROUTE, LedgerTotals, ModelHealth, ShadowAnswer, Turn
-from routing.state.database import Database, Job, Row, json_text, restored, select, stored, tried
-from routing.state.sqlite_sessions import SqliteSessions
+from routing.state.columns import json_text, restored, stored
+from routing.state.sql_sessions import SqlSessions
+from routing.state.tables import Connection, Job, Row, Tables, insert_into
 from routing.types import (
     Attempt,
     Finding,
@@ -32,16 +29,38 @@ from routing.types import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SqliteLedger:
-    """The `routing.state.Ledger` in ``database``."""
+class Documents(Protocol):
+    """What is kept of a route as documents, as far as a database may want to have it in columns too."""
 
-    database: Database
-    sessions: SqliteSessions
+    @property
+    def analysis(self) -> TaskAnalysis | None: ...
+
+    @property
+    def selection(self) -> ModelSelection | None: ...
+
+    @property
+    def verification(self) -> Sequence[VerificationStep]: ...
+
+
+def _nothing_more(_: Documents) -> Row:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqlLedger:
+    """The `routing.state.Ledger` in ``database``.
+
+    ``told`` gives the columns of a route that this database cannot work out from the route's documents by itself.
+    """
+
+    database: Tables
+    sessions: SqlSessions
+    told: Callable[[Documents], Row] = _nothing_more
 
     async def record(self, route: RouteRecord, turn: Turn | None = None) -> bool:
         joined = None if turn is None else self.sessions.joined(route.session_id, route.caller, turn)
-        return await self.database.write(partial(_insert_route_and_turn, route=route, turn=joined), durable=False)
+        job = partial(_insert_route_and_turn, route=route, turn=joined, told=self.told(route))
+        return await self.database.write(job, durable=False)
 
     async def record_tool(self, caller: str, use: ToolUse, started_at: float) -> None:
         row = {**asdict(use), "caller": stored(caller), "started_at": started_at}
@@ -64,15 +83,6 @@ class SqliteLedger:
     async def health(self, caller: str, since: float) -> tuple[ModelHealth, ...]:
         return await self.database.read(partial(_select_health, caller=caller, since=since))
 
-
-_INSERT_ROUTE = """
-INSERT INTO routes (route_id, caller, session_id, started_at, latency_ms, outcome, prompt_sha256, model_used, finish_reason,
-  cost_microusd, baseline_model, baseline_cost_microusd, error, usage, notices, tools, tools_microusd, analysis,
-  selection, verification, parent_id, cached, prompt, pattern)
-VALUES (:route_id, :caller, :session_id, :started_at, :latency_ms, :outcome, :prompt_sha256, :model_used, :finish_reason,
-  :cost_microusd, :baseline_model, :baseline_cost_microusd, :error, :usage, :notices, :tools, :tools_microusd,
-  :analysis, :selection, :verification, :parent_id, :cached, :prompt, :pattern)
-"""
 
 _INSERT_ATTEMPT = """
 INSERT INTO attempts (route_id, position, model_id, provider, outcome, started_at, latency_ms, first_token_ms, finish_reason,
@@ -146,19 +156,25 @@ _ROUTE_SCALARS = tuple(
 _ATTEMPT_SCALARS = tuple(part.name for part in fields(Attempt) if part.name != "usage")
 
 
-def _insert_route_and_turn(connection: apsw.Connection, *, route: RouteRecord, turn: Job[object] | None) -> bool:
-    _insert_route(connection, route=route)
+async def _insert_route_and_turn(
+    connection: Connection, *, route: RouteRecord, turn: Job[object] | None, told: Row
+) -> bool:
+    await connection.lock(
+        [f"caller {stored(route.caller)}"]
+    )  # its sums grow row by row, in an order of the route's own
+    await _insert_route(connection, route=route, told=told)
     if turn is None:
         return True
-    return tried(connection, turn, what=f"route {route.route_id} could not be added to its session")
+    return await connection.tried(turn, what=f"route {route.route_id} could not be added to its session")
 
 
-def _insert_route(connection: apsw.Connection, *, route: RouteRecord) -> None:
+async def _insert_route(connection: Connection, *, route: RouteRecord, told: Row) -> None:
     scalars = {name: stored(getattr(route, name)) for name in _ROUTE_SCALARS}
     documents = {name: None if (value := getattr(route, name)) is None else json_text(value) for name in _DOCUMENTS}
     tools = sum(use.cost_microusd for use in route.tools)
-    connection.execute(_INSERT_ROUTE, {**scalars, **documents, "tools_microusd": tools})
-    connection.executemany(
+    row = {**scalars, **documents, "tools_microusd": tools, **told}
+    await connection.run(insert_into("routes", tuple(row)), row)
+    await connection.executemany(
         _INSERT_ATTEMPT,
         [
             {
@@ -172,37 +188,37 @@ def _insert_route(connection: apsw.Connection, *, route: RouteRecord) -> None:
     )
 
 
-def _insert_tool_call(connection: apsw.Connection, *, row: Row) -> None:
-    connection.execute(_INSERT_TOOL_CALL, row)
+async def _insert_tool_call(connection: Connection, *, row: Row) -> None:
+    await connection.run(_INSERT_TOOL_CALL, row)
 
 
-def _insert_shadow(connection: apsw.Connection, *, row: Row) -> None:
-    connection.execute(_INSERT_SHADOW, row)
+async def _insert_shadow(connection: Connection, *, row: Row) -> None:
+    await connection.run(_INSERT_SHADOW, row)
 
 
-def _select_route(connection: apsw.Connection, *, route_id: str, caller: str) -> RouteRecord:
-    rows = select(connection, _SELECT_ROUTE, {"route_id": stored(route_id), "caller": stored(caller)})
+async def _select_route(connection: Connection, *, route_id: str, caller: str) -> RouteRecord:
+    rows = await connection.select(_SELECT_ROUTE, {"route_id": stored(route_id), "caller": stored(caller)})
     if not rows:
         raise UnknownHandle(NO_SUCH_ROUTE)
-    return _route_of(connection, rows[0])
+    return await _route_of(connection, rows[0])
 
 
-def _select_recent(connection: apsw.Connection, *, caller: str, limit: int) -> tuple[RouteRecord, ...]:
-    rows = select(connection, _SELECT_RECENT, {"caller": stored(caller), "limit": limit})
-    return tuple(_route_of(connection, row) for row in rows)
+async def _select_recent(connection: Connection, *, caller: str, limit: int) -> tuple[RouteRecord, ...]:
+    rows = await connection.select(_SELECT_RECENT, {"caller": stored(caller), "limit": limit})
+    return tuple([await _route_of(connection, row) for row in rows])
 
 
-def _select_totals(connection: apsw.Connection, *, caller: str, since: float | None) -> LedgerTotals:
+async def _select_totals(connection: Connection, *, caller: str, since: float | None) -> LedgerTotals:
     bindings = {"caller": stored(caller), "since": -math.inf if since is None else since}
-    [routes] = select(connection, _SUM_ROUTES, bindings)
-    [attempts] = select(connection, _SUM_ATTEMPTS, bindings)
-    [beside] = select(connection, _SUM_BESIDE, bindings)
+    [routes] = await connection.select(_SUM_ROUTES, bindings)
+    [attempts] = await connection.select(_SUM_ATTEMPTS, bindings)
+    [beside] = await connection.select(_SUM_BESIDE, bindings)
     attempts["cost_microusd"] += routes.pop("tools_microusd") + beside["cost_microusd"]
     return LedgerTotals(**routes, **attempts)
 
 
-def _select_health(connection: apsw.Connection, *, caller: str, since: float) -> tuple[ModelHealth, ...]:
-    attempts = select(connection, _SELECT_HEALTH, {"caller": stored(caller), "since": since})
+async def _select_health(connection: Connection, *, caller: str, since: float) -> tuple[ModelHealth, ...]:
+    attempts = await connection.select(_SELECT_HEALTH, {"caller": stored(caller), "since": since})
     by_model = groupby(attempts, key=itemgetter("model_id"))
     return tuple(_health_of(restored(model_id), tuple(group)) for model_id, group in by_model)
 
@@ -232,8 +248,8 @@ def _percentile(values: Sequence[int], percent: int) -> int | None:
     return sorted(values)[rank - 1] if values else None
 
 
-def _route_of(connection: apsw.Connection, row: Row) -> RouteRecord:
-    attempts = select(connection, _SELECT_ATTEMPTS, {"route_id": row["route_id"]})
+async def _route_of(connection: Connection, row: Row) -> RouteRecord:
+    attempts = await connection.select(_SELECT_ATTEMPTS, {"route_id": row["route_id"]})
     documents: Row = {name: None if row[name] is None else json.loads(row[name]) for name in _DOCUMENTS}
     scalars = {name: restored(value) for name, value in row.items() if name not in _DOCUMENTS}
     return RouteRecord(
@@ -245,6 +261,24 @@ def _route_of(connection: apsw.Connection, row: Row) -> RouteRecord:
         verification=tuple(_step_of(step) for step in documents["verification"]),
         analysis=_analysis_of(documents["analysis"]) if documents["analysis"] else None,
         selection=_selection_of(documents["selection"]) if documents["selection"] else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptDocuments:
+    """The `Documents` of a row."""
+
+    analysis: TaskAnalysis | None
+    selection: ModelSelection | None
+    verification: Sequence[VerificationStep]
+
+
+def documents_of(row: Row) -> KeptDocuments:
+    """The documents of a row of routes."""
+    return KeptDocuments(
+        analysis=_analysis_of(json.loads(row["analysis"])) if row["analysis"] else None,
+        selection=_selection_of(json.loads(row["selection"])) if row["selection"] else None,
+        verification=[_step_of(step) for step in json.loads(row["verification"])],
     )
 
 

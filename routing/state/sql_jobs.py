@@ -1,10 +1,7 @@
-"""Answers and batches in SQLite: each method names its SQL function, which runs inside a transaction that `Database` opened.
+"""Answers and batches in SQL: each method names its job, which runs inside a transaction that `Tables` opened.
 
 Of an answer this keeps what the ledger does not: text, pictures, vectors. Everything expires with the sessions.
 """
-
-# pyright: reportUnknownMemberType=false
-# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
 
 from __future__ import annotations
 
@@ -14,8 +11,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
-
-import apsw
 
 from routing.errors import UnknownHandle
 from routing.pricing import with_steps
@@ -29,20 +24,19 @@ from routing.state import (
     KeptBatch,
     Ledger,
 )
-from routing.state.database import Database, Row, json_text, restored, select, stored
+from routing.state.columns import json_text, restored, stored
 from routing.state.handles import new_handle
 from routing.state.leases import Leases
+from routing.state.tables import Connection, Row, Tables
 from routing.types import Embeddings, Image, PatternStep, RouteRecord, Similarity, Usage
 
 _DIED = "the server that worked on it ended before it was answered. Ask again to get an answer."
 
 
-class SqliteJobs:
+class SqlJobs:
     """The `routing.state.Jobs` in ``database``; the rest of an answer is in ``ledger``."""
 
-    def __init__(
-        self, *, database: Database, ledger: Ledger, wall_clock: Callable[[], float], ttl_seconds: int
-    ) -> None:
+    def __init__(self, *, database: Tables, ledger: Ledger, wall_clock: Callable[[], float], ttl_seconds: int) -> None:
         self._database = database
         self._ledger = ledger
         self._wall_clock = wall_clock
@@ -116,18 +110,18 @@ class SqliteJobs:
         """Leave the leases to run out."""
         await self._leases.aclose()
 
-    def remove_expired(self, connection: apsw.Connection) -> None:
+    async def remove_expired(self, connection: Connection) -> None:
         """Forget what has been kept long enough, as part of the store's housekeeping."""
         for sql in _DELETE_EXPIRED:
-            connection.execute(sql, {"now": self._wall_clock()})
+            await connection.run(sql, {"now": self._wall_clock()})
 
     def _times(self) -> dict[str, float]:
         now = self._wall_clock()
         return {"leased_until": now + LEASE_SECONDS, "expires_at": now + self._ttl_seconds}
 
     async def _renew(self, names: Collection[str]) -> None:
-        bindings = {"names": json_text(sorted(names)), **self._times()}
-        await self._database.write(partial(_prolong, bindings=bindings))
+        rows = [{"name": stored(name), **self._times()} for name in sorted(names)]
+        await self._database.write(partial(_prolong, rows=rows))
 
 
 _INSERT_ANSWER = """
@@ -137,8 +131,8 @@ VALUES (:route_id, :caller, :status, :content, :error, :leased_until, :expires_a
 
 _REPLACE_ANSWER = _INSERT_ANSWER.replace(
     "ON CONFLICT DO NOTHING",
-    "ON CONFLICT DO UPDATE SET status = :status, content = :content, error = :error, expires_at = :expires_at "
-    "WHERE caller = :caller",
+    "ON CONFLICT (route_id) DO UPDATE SET status = :status, content = :content, error = :error, expires_at = :expires_at "
+    "WHERE answers.caller = :caller",
 )
 
 _SELECT_ANSWER = """
@@ -166,46 +160,48 @@ WHERE batch_id = :batch_id AND leased_until <= :now
 
 _LEAVE_BATCH = "UPDATE batches SET leased_until = 0 WHERE batch_id = :batch_id"
 _SELECT_ITEMS = "SELECT item FROM batch_items WHERE batch_id = :batch_id"
-_REPLACE_ITEM = "INSERT OR REPLACE INTO batch_items (batch_id, position, item) VALUES (:batch_id, :position, :item)"
+_REPLACE_ITEM = """
+INSERT INTO batch_items (batch_id, position, item) VALUES (:batch_id, :position, :item)
+ON CONFLICT (batch_id, position) DO UPDATE SET item = excluded.item
+"""
 
 _PROLONG = tuple(
     f"UPDATE {table} SET leased_until = :leased_until, expires_at = :expires_at "  # noqa: S608 - our own words
-    f"WHERE {name} IN (SELECT value FROM json_each(:names))"
+    f"WHERE {name} = :name"
     for table, name in (("answers", "route_id"), ("batches", "batch_id"))
 )
 _DELETE_EXPIRED = ("DELETE FROM answers WHERE expires_at <= :now", "DELETE FROM batches WHERE expires_at <= :now")
 
 
-def _execute(connection: apsw.Connection, *, sql: str, row: Row) -> None:
-    connection.execute(sql, row)
+async def _execute(connection: Connection, *, sql: str, row: Row) -> None:
+    await connection.run(sql, row)
 
 
-def _prolong(connection: apsw.Connection, *, bindings: Row) -> None:
+async def _prolong(connection: Connection, *, rows: Sequence[Row]) -> None:
     for sql in _PROLONG:
-        connection.execute(sql, bindings)
+        await connection.executemany(sql, rows)
 
 
-def _select_recent(connection: apsw.Connection, *, bindings: Row) -> tuple[str, ...]:
-    return tuple(row["route_id"] for row in select(connection, _SELECT_RECENT, bindings))
+async def _select_recent(connection: Connection, *, bindings: Row) -> tuple[str, ...]:
+    return tuple(row["route_id"] for row in await connection.select(_SELECT_RECENT, bindings))
 
 
-def _select_one(connection: apsw.Connection, *, sql: str, bindings: Row, missing: str) -> Row:
-    rows = select(connection, sql, bindings)
+async def _select_one(connection: Connection, *, sql: str, bindings: Row, missing: str) -> Row:
+    rows = await connection.select(sql, bindings)
     if not rows:
         raise UnknownHandle(missing)
     return rows[0]
 
 
-def _take_batch(connection: apsw.Connection, *, bindings: Row) -> bool:
-    connection.execute(_TAKE_BATCH, bindings)
-    return connection.changes() > 0
+async def _take_batch(connection: Connection, *, bindings: Row) -> bool:
+    return await connection.execute(_TAKE_BATCH, bindings) > 0
 
 
-def _select_batch(connection: apsw.Connection, *, bindings: Row) -> KeptBatch:
-    row = _select_one(connection, sql=_SELECT_BATCH, bindings=bindings, missing=NO_SUCH_BATCH)
+async def _select_batch(connection: Connection, *, bindings: Row) -> KeptBatch:
+    row = await _select_one(connection, sql=_SELECT_BATCH, bindings=bindings, missing=NO_SUCH_BATCH)
     plan: dict[str, Any] = json.loads(row["plan"])
     plan["prompts"] = tuple(plan["prompts"])
-    items = [BatchItem(**json.loads(found["item"])) for found in select(connection, _SELECT_ITEMS, bindings)]
+    items = [BatchItem(**json.loads(found["item"])) for found in await connection.select(_SELECT_ITEMS, bindings)]
     return KeptBatch(
         plan=BatchPlan(**plan),
         items={item.position: item for item in items},

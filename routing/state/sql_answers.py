@@ -1,11 +1,8 @@
-"""Answers that may be given again, in SQLite: each method names its SQL function, which runs in a transaction of `Database`.
+"""Answers that may be given again, in SQL: each method names its job, which runs inside a transaction that `Tables` opened.
 
 What is asked is not kept, only a digest of it and, for a search by meaning, its vector. Losing the newest rows costs no more
 than the calls, so no write waits for the disk.
 """
-
-# pyright: reportUnknownMemberType=false
-# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
 
 from __future__ import annotations
 
@@ -15,10 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import apsw
-
 from routing.state import AnswerKey, AnswerToKeep, SpareAnswer
-from routing.state.database import Database, Row, json_text, restored, select, stored
+from routing.state.columns import json_text, restored, stored
+from routing.state.tables import Connection, Row, Tables
 from routing.types import Usage
 
 MOST_COMPARED = 2_000
@@ -26,10 +22,10 @@ MOST_COMPARED = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SqliteAnswers:
+class SqlAnswers:
     """The `routing.state.Answers` in ``database``."""
 
-    database: Database
+    database: Tables
     wall_clock: Callable[[], float]
 
     async def keep(self, key: AnswerKey, answer: AnswerToKeep) -> None:
@@ -55,15 +51,17 @@ class SqliteAnswers:
         bindings = {**_named(key), "now": self.wall_clock(), "most": MOST_COMPARED}
         return await self.database.read(partial(_select_alike, bindings=bindings, vector=vector, least=least))
 
-    def remove_expired(self, connection: apsw.Connection) -> None:
+    async def remove_expired(self, connection: Connection) -> None:
         """Forget what has been kept long enough, as part of the store's housekeeping."""
-        connection.execute("DELETE FROM answers_cache WHERE expires_at <= ?", (self.wall_clock(),))
+        await connection.run("DELETE FROM answers_cache WHERE expires_at <= :now", {"now": self.wall_clock()})
 
 
 _INSERT = """
-INSERT OR REPLACE INTO answers_cache
-  (caller, digest, context, model_id, text, usage, vector, kept_at, expires_at, size)
+INSERT INTO answers_cache (caller, digest, context, model_id, text, usage, vector, kept_at, expires_at, size)
 VALUES (:caller, :digest, :context, :model_id, :text, :usage, :vector, :kept_at, :expires_at, :size)
+ON CONFLICT (caller, digest) DO UPDATE SET context = excluded.context, model_id = excluded.model_id, text = excluded.text,
+  usage = excluded.usage, vector = excluded.vector, kept_at = excluded.kept_at, expires_at = excluded.expires_at,
+  size = excluded.size
 """
 
 _DELETE_BEYOND = """
@@ -71,7 +69,7 @@ DELETE FROM answers_cache WHERE id IN (
   SELECT id FROM (
     SELECT id, row_number() OVER newest AS place, sum(size) OVER newest AS together
     FROM answers_cache WHERE caller = :caller WINDOW newest AS (ORDER BY kept_at DESC, id DESC)
-  ) WHERE place > :rows OR together > :bytes
+  ) AS placed WHERE place > :rows OR together > :bytes
 )
 """
 
@@ -92,30 +90,31 @@ def _named(key: AnswerKey) -> Row:
     return {"caller": stored(key.caller), "digest": key.digest, "context": key.context}
 
 
-def _insert(connection: apsw.Connection, *, row: Row, bounds: Row) -> None:
-    connection.execute(_INSERT, row)
-    connection.execute(_DELETE_BEYOND, {"caller": row["caller"], **bounds})
+async def _insert(connection: Connection, *, row: Row, bounds: Row) -> None:
+    await connection.run(_INSERT, row)
+    await connection.run(_DELETE_BEYOND, {"caller": row["caller"], **bounds})
 
 
-def _select_same(connection: apsw.Connection, *, bindings: Row) -> SpareAnswer | None:
-    return next(map(_answer_of, select(connection, _SELECT_SAME, bindings)), None)
+async def _select_same(connection: Connection, *, bindings: Row) -> SpareAnswer | None:
+    return next(map(_answer_of, await connection.select(_SELECT_SAME, bindings)), None)
 
 
-def _select_alike(
-    connection: apsw.Connection, *, bindings: Row, vector: Sequence[float], least: float
+async def _select_alike(
+    connection: Connection, *, bindings: Row, vector: Sequence[float], least: float
 ) -> SpareAnswer | None:
     """The answer whose question is the most alike, the newest of equals; vectors of other lengths are another embedder's."""
     import numpy as np  # noqa: PLC0415 - whoever compares by meaning has loaded it for the embedder
 
     asked = np.asarray(vector, np.float32)
-    rows = [row for row in select(connection, _SELECT_VECTORS, bindings) if len(row["vector"]) == asked.nbytes]
+    found = await connection.select(_SELECT_VECTORS, bindings)
+    rows = [row for row in found if len(row["vector"]) == asked.nbytes]
     if not rows:
         return None
     likeness = np.frombuffer(b"".join(row["vector"] for row in rows), np.float32).reshape(len(rows), -1) @ asked
     nearest = int(np.argmax(likeness))
     if likeness[nearest] < least:
         return None
-    return next(map(_answer_of, select(connection, _SELECT_ONE, {"id": rows[nearest]["id"]})), None)
+    return next(map(_answer_of, await connection.select(_SELECT_ONE, {"id": rows[nearest]["id"]})), None)
 
 
 def _answer_of(row: Row) -> SpareAnswer:

@@ -1,13 +1,10 @@
-"""Budgets in SQLite: each method names its SQL function, which runs inside a transaction that `Database` opened.
+"""Budgets in SQL: each method names its job, which runs inside a transaction that `Tables` opened.
 
-A reservation is one transaction of the writer: what is left is read and taken under SQLite's write lock, so that neither
-tasks nor processes can overshoot a cap. Its flush is not waited for: it runs beside the call that is paid from it, and what a
-crash could lose of it is a lease that nobody holds any more. Settling waits for the next write, which is the ledger's row of
-the same route: they share a commit, so once the row is acknowledged the settlement is written as well.
+A reservation is one transaction: what is left is read and taken under a lock on its budgets, so that neither tasks nor
+processes can overshoot a cap. Its flush is not waited for: it runs beside the call that is paid from it, and what a
+crash could lose of it is a lease that nobody holds any more. Settling is posted: it is written before the next write, which is
+the ledger's row of the same route, is acknowledged.
 """
-
-# pyright: reportUnknownMemberType=false
-# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
 
 from __future__ import annotations
 
@@ -16,12 +13,11 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
-import apsw
-
 from routing.state import LEASE_SECONDS, Allowance, BudgetPeriod, Reservation, Standing
-from routing.state.database import Database, Row, json_text, select, stored
+from routing.state.columns import stored
 from routing.state.handles import new_handle
 from routing.state.leases import Leases
+from routing.state.tables import Connection, Row, Tables
 
 _HOUR = 3_600
 _DECEMBER = 12
@@ -29,10 +25,10 @@ _KEPT_SECONDS = 62 * 86_400
 """How long a budget is kept after it was last booked on: longer than a month, and than any session that is talked in."""
 
 
-class SqliteBudgets:
+class SqlBudgets:
     """The `routing.state.Budgets` in ``database``."""
 
-    def __init__(self, *, database: Database, wall_clock: Callable[[], float]) -> None:
+    def __init__(self, *, database: Tables, wall_clock: Callable[[], float]) -> None:
         self._database = database
         self._wall_clock = wall_clock
         self._leases = Leases(self._renew)
@@ -73,11 +69,11 @@ class SqliteBudgets:
         """Leave the leases to run out; what calls still hold is freed then."""
         await self._leases.aclose()
 
-    def remove_expired(self, connection: apsw.Connection) -> None:
+    async def remove_expired(self, connection: Connection) -> None:
         """Free what dead processes hold, and forget budgets that are long past, as part of the store's housekeeping."""
         now = self._wall_clock()
-        _release_expired(connection, now=now)
-        connection.execute(_DELETE_PAST, {"before": now - _KEPT_SECONDS})
+        await _release_expired(connection, now=now)
+        await connection.run(_DELETE_PAST, {"before": now - _KEPT_SECONDS})
 
     async def _renew(self, reservation_ids: Collection[str]) -> None:
         job = partial(_prolong, reservation_ids=reservation_ids, until=self._wall_clock() + LEASE_SECONDS)
@@ -131,18 +127,18 @@ VALUES (:reservation_id, :period, :subject, :start, :microusd, :leased_until)
 
 _BOOK = f"UPDATE budgets SET spent_microusd = spent_microusd + :microusd, touched_at = :now WHERE {_ACCOUNT}"  # noqa: S608
 _DELETE_RESERVATION = "DELETE FROM reservations WHERE reservation_id = :reservation_id"
-_COUNT_EXPIRED = "SELECT count(DISTINCT reservation_id) AS expired FROM reservations WHERE leased_until <= :now"
-_DELETE_EXPIRED = "DELETE FROM reservations WHERE leased_until <= :now"
+_SELECT_EXPIRED = "SELECT reservation_id, period, subject, start FROM reservations WHERE leased_until <= :now"
+_DELETE_EXPIRED = (
+    f"DELETE FROM reservations WHERE reservation_id = :reservation_id AND {_ACCOUNT} AND leased_until <= :now"  # noqa: S608
+)
 
-_PROLONG = """
-UPDATE reservations SET leased_until = :until WHERE reservation_id IN (SELECT value FROM json_each(:reservation_ids))
-"""
+_PROLONG = "UPDATE reservations SET leased_until = :until WHERE reservation_id = :reservation_id"
 
 _DELETE_PAST = "DELETE FROM budgets WHERE reserved_microusd = 0 AND touched_at < :before"
 
 
-def _reserve(
-    connection: apsw.Connection,
+async def _reserve(
+    connection: Connection,
     *,
     reservation_id: str,
     allowances: Sequence[Allowance],
@@ -151,58 +147,72 @@ def _reserve(
     clock: Callable[[], float],
 ) -> Reservation | Standing:
     now = clock()  # here, in the queue: a wait before this must not shorten the lease
-    _release_expired(connection, now=now)
-    standings = _standings(connection, allowances=allowances, now=now)
+    own = [_lock_of(_key_of(allowance, period_of(allowance.period, now)[0])) for allowance in allowances]
+    await _release_expired(connection, now=now, own=own)
+    standings = await _standings(connection, allowances=allowances, now=now)
     tightest = min(standings, key=lambda standing: standing.left_microusd)
     granted = min(most, tightest.left_microusd)
     if granted < least:
         return tightest
     for standing in standings:
         account = _account(standing)
-        connection.execute(_INSERT_BUDGET, {**account, "spent_microusd": standing.spent_microusd, "touched_at": now})
+        budget = {**account, "spent_microusd": standing.spent_microusd, "touched_at": now}
+        await connection.run(_INSERT_BUDGET, budget)
         lease = {"reservation_id": reservation_id, "microusd": granted, "leased_until": now + LEASE_SECONDS}
-        connection.execute(_INSERT_RESERVATION, {**account, **lease})
+        await connection.run(_INSERT_RESERVATION, {**account, **lease})
     return Reservation(reservation_id=reservation_id, microusd=granted, standings=standings)
 
 
-def _settle(connection: apsw.Connection, *, reservation: Reservation, microusd: int, now: float) -> None:
+async def _settle(connection: Connection, *, reservation: Reservation, microusd: int, now: float) -> None:
     """Book the cost, also where the lease had run out: the money is spent."""
-    connection.execute(_DELETE_RESERVATION, {"reservation_id": reservation.reservation_id})
+    await connection.lock([_lock_of(_account(standing)) for standing in reservation.standings])
+    await connection.run(_DELETE_RESERVATION, {"reservation_id": reservation.reservation_id})
     for standing in reservation.standings:
-        connection.execute(_BOOK, {**_account(standing), "microusd": microusd, "now": now})
+        await connection.run(_BOOK, {**_account(standing), "microusd": microusd, "now": now})
 
 
-def _release_expired(connection: apsw.Connection, *, now: float) -> int:
-    [row] = select(connection, _COUNT_EXPIRED, {"now": now})
-    if row["expired"]:
-        connection.execute(_DELETE_EXPIRED, {"now": now})
-    return int(row["expired"])
+async def _release_expired(connection: Connection, *, now: float, own: Sequence[str] = ()) -> int:
+    """Free what dead processes hold, under one lock with the budgets that are the caller's ``own`` concern."""
+    expired = await connection.select(_SELECT_EXPIRED, {"now": now})
+    await connection.lock([*own, *map(_lock_of, expired)])
+    for row in expired:
+        await connection.run(_DELETE_EXPIRED, {**row, "now": now})
+    return len({row["reservation_id"] for row in expired})
 
 
-def _prolong(connection: apsw.Connection, *, reservation_ids: Collection[str], until: float) -> None:
-    connection.execute(_PROLONG, {"reservation_ids": json_text(sorted(reservation_ids)), "until": until})
+async def _prolong(connection: Connection, *, reservation_ids: Collection[str], until: float) -> None:
+    rows = [{"reservation_id": reservation_id, "until": until} for reservation_id in sorted(reservation_ids)]
+    await connection.executemany(_PROLONG, rows)
 
 
-def _standings(connection: apsw.Connection, *, allowances: Sequence[Allowance], now: float) -> tuple[Standing, ...]:
-    return tuple(_standing(connection, allowance, now) for allowance in allowances)
+async def _standings(connection: Connection, *, allowances: Sequence[Allowance], now: float) -> tuple[Standing, ...]:
+    return tuple([await _standing(connection, allowance, now) for allowance in allowances])
 
 
-def _standing(connection: apsw.Connection, allowance: Allowance, now: float) -> Standing:
+async def _standing(connection: Connection, allowance: Allowance, now: float) -> Standing:
     start, resets_at = period_of(allowance.period, now)
-    account = {"period": allowance.period, "subject": stored(allowance.subject), "start": start}
-    rows = select(connection, _SELECT_BUDGET, account) or [_unbudgeted(connection, allowance, start)]
+    rows = await connection.select(_SELECT_BUDGET, _key_of(allowance, start))
+    rows = rows or [await _unbudgeted(connection, allowance, start)]
     return Standing(allowance=allowance, start=start, resets_at=resets_at, **rows[0])
 
 
-def _unbudgeted(connection: apsw.Connection, allowance: Allowance, start: int) -> Row:
+async def _unbudgeted(connection: Connection, allowance: Allowance, start: int) -> Row:
     """A budget that nothing was reserved of yet."""
     if allowance.period == "session":
         return {"spent_microusd": 0, "reserved_microusd": 0}
     span = _HOUR if allowance.period == "hour" else 24 * _HOUR
-    [row] = select(connection, _SUM_LEDGER, {"span": span, "start": start, "subject": stored(allowance.subject)})
+    bindings = {"span": span, "start": start, "subject": stored(allowance.subject)}
+    [row] = await connection.select(_SUM_LEDGER, bindings)
     return {**row, "reserved_microusd": 0}
 
 
 def _account(standing: Standing) -> Row:
-    allowance = standing.allowance
-    return {"period": allowance.period, "subject": stored(allowance.subject), "start": standing.start}
+    return _key_of(standing.allowance, standing.start)
+
+
+def _key_of(allowance: Allowance, start: int) -> Row:
+    return {"period": allowance.period, "subject": stored(allowance.subject), "start": start}
+
+
+def _lock_of(account: Row) -> str:
+    return f"budget {account['period']} {account['start']} {account['subject']}"

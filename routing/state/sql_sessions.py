@@ -1,7 +1,4 @@
-"""Sessions in SQLite: each method names its SQL function, which runs inside a transaction that `Database` opened."""
-
-# pyright: reportUnknownMemberType=false
-# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
+"""Sessions in SQL: each method names its job, which runs inside a transaction that `Tables` opened."""
 
 from __future__ import annotations
 
@@ -11,22 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 
-import apsw
-
 from routing.errors import UnknownHandle
 from routing.state import NO_SUCH_SESSION, Turn, first_kept, new_handle
-from routing.state.database import Database, Job, Row, json_text, restored, select, stored
+from routing.state.columns import json_text, restored, stored
+from routing.state.tables import Connection, Job, Row, Tables
 from routing.types import Image, Message, ToolCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SqliteSessions:
+class SqlSessions:
     """The `routing.state.Sessions` in ``database``.
 
     A session is forgotten ``ttl_seconds`` after its last message, and keeps ``max_messages`` of them.
     """
 
-    database: Database
+    database: Tables
     wall_clock: Callable[[], float]
     ttl_seconds: int
     max_messages: int
@@ -70,9 +66,9 @@ class SqliteSessions:
     async def sweep(self) -> int:
         return await self.database.write(self.remove_expired)
 
-    def remove_expired(self, connection: apsw.Connection) -> int:
+    async def remove_expired(self, connection: Connection) -> int:
         """The `Job` of `sweep`, for the store's housekeeping."""
-        return _delete_expired(connection, self._used_after())
+        return await _delete_expired(connection, self._used_after())
 
     def _named(self, session_id: str, caller: str) -> _NamedSession:
         now = self.wall_clock()
@@ -125,7 +121,7 @@ class _NamedSession:
     now: float
     used_after: float
 
-    def found_in(self, connection: apsw.Connection) -> Row:
+    async def found_in(self, connection: Connection) -> Row:
         """The session's row key, once it is certain that the caller has such a session.
 
         Raises:
@@ -133,13 +129,14 @@ class _NamedSession:
 
         """
         key = {"session_id": stored(self.session_id)}
-        if not select(connection, _FIND_SESSION, {**key, "caller": stored(self.caller), "used_after": self.used_after}):
+        wanted = {**key, "caller": stored(self.caller), "used_after": self.used_after}
+        if not await connection.select(_FIND_SESSION, wanted):
             raise UnknownHandle(NO_SUCH_SESSION)
         return key
 
 
-def _insert_session(
-    connection: apsw.Connection,
+async def _insert_session(
+    connection: Connection,
     *,
     session: _NamedSession,
     messages: Sequence[Message],
@@ -147,48 +144,50 @@ def _insert_session(
     answered_by: str | None = None,
 ) -> None:
     named = {"session_id": session.session_id, "caller": stored(session.caller), "now": session.now}
-    connection.execute(_INSERT_SESSION, {**named, "answered_by": stored(answered_by)})
+    await connection.run(_INSERT_SESSION, {**named, "answered_by": stored(answered_by)})
     kept = messages[first_kept([message.role for message in messages], most) :]
     key = {"session_id": session.session_id}
-    connection.executemany(_INSERT_MESSAGE, [{**key, "message": _document_of(message)} for message in kept])
+    await connection.executemany(_INSERT_MESSAGE, [{**key, "message": _document_of(message)} for message in kept])
 
 
-def _select_messages(connection: apsw.Connection, *, session: _NamedSession) -> tuple[Message, ...]:
-    rows = select(connection, _SELECT_MESSAGES, session.found_in(connection))
+async def _select_messages(connection: Connection, *, session: _NamedSession) -> tuple[Message, ...]:
+    rows = await connection.select(_SELECT_MESSAGES, await session.found_in(connection))
     return tuple(_message_of(json.loads(row["message"])) for row in rows)
 
 
-def _select_model(connection: apsw.Connection, *, session: _NamedSession, used_after: float) -> str | None:
-    rows = select(connection, _SELECT_MODEL, {**session.found_in(connection), "used_after": used_after})
+async def _select_model(connection: Connection, *, session: _NamedSession, used_after: float) -> str | None:
+    rows = await connection.select(_SELECT_MODEL, {**await session.found_in(connection), "used_after": used_after})
     return restored(rows[0]["answered_by"]) if rows else None
 
 
-def _append(
-    connection: apsw.Connection,
+async def _append(
+    connection: Connection,
     *,
     session: _NamedSession,
     messages: Sequence[Message],
     most: int,
     answered_by: str | None = None,
 ) -> None:
-    key = session.found_in(connection)
-    connection.execute(_TOUCH_SESSION, {**key, "now": session.now, "answered_by": stored(answered_by)})
-    connection.executemany(_INSERT_MESSAGE, [{**key, "message": _document_of(message)} for message in messages])
-    roles = [row["role"] for row in select(connection, _SELECT_ROLES, key)]
-    connection.execute(_DELETE_OLDEST, {**key, "count": first_kept(roles, most)})
+    await connection.lock(
+        [f"session {stored(session.session_id)}"]
+    )  # positions are counted up, and the oldest counted out
+    key = await session.found_in(connection)
+    await connection.run(_TOUCH_SESSION, {**key, "now": session.now, "answered_by": stored(answered_by)})
+    await connection.executemany(_INSERT_MESSAGE, [{**key, "message": _document_of(message)} for message in messages])
+    roles = [row["role"] for row in await connection.select(_SELECT_ROLES, key)]
+    await connection.run(_DELETE_OLDEST, {**key, "count": first_kept(roles, most)})
 
 
-def _select_recent(connection: apsw.Connection, *, bindings: Row) -> tuple[str, ...]:
-    return tuple(row["session_id"] for row in select(connection, _SELECT_RECENT, bindings))
+async def _select_recent(connection: Connection, *, bindings: Row) -> tuple[str, ...]:
+    return tuple(row["session_id"] for row in await connection.select(_SELECT_RECENT, bindings))
 
 
-def _delete_session(connection: apsw.Connection, *, session: _NamedSession) -> None:
-    connection.execute(_DELETE_SESSION, session.found_in(connection))
+async def _delete_session(connection: Connection, *, session: _NamedSession) -> None:
+    await connection.run(_DELETE_SESSION, await session.found_in(connection))
 
 
-def _delete_expired(connection: apsw.Connection, used_after: float) -> int:
-    connection.execute(_DELETE_EXPIRED, {"used_after": used_after})
-    return connection.changes()
+async def _delete_expired(connection: Connection, used_after: float) -> int:
+    return await connection.execute(_DELETE_EXPIRED, {"used_after": used_after})
 
 
 def _document_of(message: Message) -> str:

@@ -1,13 +1,10 @@
-"""Reports and feedback in SQLite. Sums of the ledger are kept (`migrations`), so a report adds up a few thousand rows at most.
+"""Reports and feedback in SQL. Sums of the ledger are kept (`migrations`), so a report adds up a few thousand rows at most.
 
-A route is added to them by the next report, or by the writer when it has time to spare, not in the write that a caller waits
-for.
+In SQLite a route is added to them by the next report, or by the writer when it has time to spare, not in the write that a
+caller waits for; PostgreSQL's triggers do so as it is written.
 
 A report reads days, or the hours of the last day: hours older than `HOURS_KEPT_SECONDS` are let go of.
 """
-
-# pyright: reportUnknownMemberType=false
-# apsw's stubs name collections.abc.Buffer, which Python 3.11 has not got; under 3.12 nothing is unknown.
 
 from __future__ import annotations
 
@@ -15,9 +12,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeVar
-
-import apsw
 
 from routing.errors import UnknownHandle
 from routing.state import (
@@ -42,8 +39,9 @@ from routing.state import (
     TrackRecord,
     UsageSums,
 )
-from routing.state.database import Database, Row, restored, select, stored
+from routing.state.columns import restored, stored
 from routing.state.migrations import LAST_SUMMED, SUM_UP
+from routing.state.tables import Connection, Row, Tables
 from routing.types import Usage
 
 T = TypeVar("T")
@@ -60,15 +58,20 @@ _MOST_REMOVED = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SqliteReports:
-    """The `routing.state.Reports` in ``database``. Routes are removed after ``ledger_days``, never where it is ``None``."""
+class SqlReports:
+    """The `routing.state.Reports` in ``database``. Routes are removed after ``ledger_days``, never where it is ``None``.
 
-    database: Database
+    With ``late_sums`` a route is added to the sums by `sum_up`; otherwise the database does so as it is written.
+    """
+
+    database: Tables
     wall_clock: Callable[[], float]
     ledger_days: int | None
+    late_sums: bool = False
 
     async def usage(self, caller: str, *, since: int | None, span: Span) -> UsageSums:
-        await summed_up(self.database)
+        if self.late_sums:
+            await summed_up(self.database)
         return await self.database.read(partial(_select_usage, caller=caller, since=since, span=span))
 
     async def export(
@@ -84,23 +87,27 @@ class SqliteReports:
         statement = _SELECT_DECIDED % ("JOIN" if scored else "LEFT JOIN")
         return await self.database.read(partial(_select_decided, statement=statement, bindings=bindings))
 
-    def remove_expired(self, connection: apsw.Connection) -> None:
+    async def remove_expired(self, connection: Connection) -> None:
         """Let go of old hours, and of routes that are too old, some at a time; the sums by the day stay."""
-        sum_up(connection)
+        if self.late_sums:
+            await sum_up(connection)
         now = self.wall_clock()
+        before = {"before": now - HOURS_KEPT_SECONDS}
         for table in ("usage_routes", "usage_attempts", "usage_latencies", "usage_checks", "usage_policies"):
-            connection.execute(f"DELETE FROM {table} WHERE span = 3600 AND start < ?", (now - HOURS_KEPT_SECONDS,))  # noqa: S608 - the names are above
+            await connection.run(f"DELETE FROM {table} WHERE span = 3600 AND start < :before", before)  # noqa: S608 - the names are above
         if self.ledger_days is not None:
-            _remove_routes(connection, before=now - self.ledger_days * _DAY_SECONDS)
-            connection.execute(LAST_SUMMED)
+            await _remove_routes(connection, before=now - self.ledger_days * _DAY_SECONDS)
+            if self.late_sums:
+                await connection.run(LAST_SUMMED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SqliteFeedback:
-    """The `routing.state.Feedback` in ``database``."""
+class SqlFeedback:
+    """The `routing.state.Feedback` in ``database``; ``late_sums`` as in `SqlReports`."""
 
-    database: Database
+    database: Tables
     wall_clock: Callable[[], float]
+    late_sums: bool = False
 
     async def record(self, caller: str, route_id: str, score: float, note: str | None = None) -> float | None:
         row: Row = {"caller": stored(caller), "route_id": stored(route_id), "note": stored(note)}
@@ -114,24 +121,25 @@ class SqliteFeedback:
         now = self.wall_clock()
         bindings = {"caller": stored(caller), "since": since, "now": now, "half_life": half_life_seconds}
         oldest = {"oldest": now - _HALF_LIVES_KEPT * half_life_seconds}
-        await summed_up(self.database)
+        if self.late_sums:
+            await summed_up(self.database)
         return await self.database.read(partial(_select_experience, bindings={**bindings, **oldest}))
 
 
-async def summed_up(database: Database) -> None:
+async def summed_up(database: Tables) -> None:
     """See to it that every route that was written is in the sums."""
     if await database.read(_is_behind):
         await database.write(sum_up)
 
 
-def sum_up(connection: apsw.Connection) -> None:
+async def sum_up(connection: Connection) -> None:
     """The `Job` that adds the routes which are not in the sums yet; many at once cost little more than one."""
-    if _is_behind(connection):
-        connection.execute(SUM_UP)
+    if await _is_behind(connection):
+        await connection.run(SUM_UP)
 
 
-def _is_behind(connection: apsw.Connection) -> bool:
-    return bool(select(connection, "SELECT 1 FROM summed WHERE up_to < (SELECT max(id) FROM routes)"))
+async def _is_behind(connection: Connection) -> bool:
+    return bool(await connection.select("SELECT 1 FROM summed WHERE up_to < (SELECT max(id) FROM routes)"))
 
 
 _SUM_ROUTES = """
@@ -159,9 +167,9 @@ FROM (
   UNION ALL
   SELECT start, 0, cost_microusd, 0 FROM usage_attempts WHERE span = :span AND caller = :caller AND start >= :since
   UNION ALL
-  SELECT CAST(started_at AS INTEGER) / :span * :span, 0, coalesce(cost_microusd, 0), -coalesce(cost_microusd, 0)
+  SELECT CAST(floor(started_at) AS BIGINT) / :span * :span, 0, coalesce(cost_microusd, 0), -coalesce(cost_microusd, 0)
   FROM shadows WHERE caller = :caller AND started_at >= :since
-) GROUP BY start ORDER BY start
+) AS spans GROUP BY start ORDER BY start
 """
 
 _SUM_LATENCIES = """
@@ -170,7 +178,7 @@ FROM usage_latencies WHERE span = :latency_span AND caller = :caller AND start >
 """
 
 _SUM_SCORES = """
-SELECT model_id, category, count(*) AS scored, sum(score < :low) AS low, sum(score) AS total
+SELECT model_id, category, count(*) AS scored, count(*) FILTER (WHERE score < :low) AS low, sum(score) AS total
 FROM feedback WHERE caller = :caller AND started_at >= :since GROUP BY model_id, category
 """
 
@@ -180,9 +188,9 @@ FROM (
   SELECT model_id, sum(answered) AS answered, sum(failed) AS failed, 0 AS scored, 0 AS low
   FROM usage_attempts WHERE span = 86400 AND caller = :caller AND start < :day GROUP BY model_id
   UNION ALL
-  SELECT model_id, 0, 0, count(*), sum(score < :low)
+  SELECT model_id, 0, 0, count(*), count(*) FILTER (WHERE score < :low)
   FROM feedback WHERE caller = :caller AND started_at < :day GROUP BY model_id
-) GROUP BY model_id
+) AS earlier GROUP BY model_id
 """
 
 _SUM_CHECKS = """
@@ -191,8 +199,9 @@ FROM usage_checks WHERE span = :span AND caller = :caller AND start >= :since GR
 """
 
 _SUM_SHADOWS = """
-SELECT model_id, provider, category, count(*) AS shadows, sum(outcome = 'answered') AS answered,
-  sum(outcome = 'failed') AS failed, sum(cost_microusd IS NULL) AS unpriced,
+SELECT model_id, provider, category, count(*) AS shadows,
+  count(*) FILTER (WHERE outcome = 'answered') AS answered, count(*) FILTER (WHERE outcome = 'failed') AS failed,
+  count(*) - count(cost_microusd) AS unpriced,
   coalesce(sum(cost_microusd), 0) AS cost_microusd, count(agreement) AS compared, coalesce(sum(agreement), 0.0) AS agreement
 FROM shadows WHERE caller = :caller AND started_at >= :since GROUP BY model_id, provider, category
 """
@@ -210,7 +219,7 @@ FROM tool_calls WHERE caller = :caller AND started_at >= :since
 _FIRST_DAY = "SELECT min(start) AS first_at FROM usage_routes WHERE span = 86400 AND caller = :caller"
 
 _INSERT_FEEDBACK = """
-INSERT INTO feedback
+INSERT INTO feedback (route_id, caller, started_at, model_id, category, score, note, given_at, complexity)
 SELECT route_id, caller, started_at, coalesce(model_used, primary_model, ''), coalesce(category, ''), :score, :note, :given_at,
   complexity
 FROM routes WHERE route_id = :route_id AND caller = :caller
@@ -223,27 +232,29 @@ _SUM_EXPERIENCE = """
 SELECT category, complexity, model_id, sum(weight) AS weight, sum(good) AS good
 FROM (
   SELECT category, complexity, model_id, share AS weight, share * score AS good
-  FROM (SELECT *, pow(0.5, max(0, :now - given_at) / :half_life) AS share FROM feedback
-    WHERE caller = :caller AND given_at >= :oldest AND complexity IS NOT NULL)
+  FROM (SELECT *, pow(0.5, CASE WHEN given_at < :now THEN :now - given_at ELSE 0 END / :half_life) AS share FROM feedback
+    WHERE caller = :caller AND given_at >= :oldest AND complexity IS NOT NULL) AS given
   UNION ALL
   SELECT category, complexity, model_id, share * (failed + tested), share * tested
-  FROM (SELECT *, pow(0.5, max(0, :now - start) / :half_life) AS share FROM usage_checks
-    WHERE span = 86400 AND caller = :caller AND start >= :oldest AND complexity > 0 AND failed + tested > 0)
-)
+  FROM (SELECT *, pow(0.5, CASE WHEN start < :now THEN :now - start ELSE 0 END / :half_life) AS share FROM usage_checks
+    WHERE span = 86400 AND caller = :caller AND start >= :oldest AND complexity > 0 AND failed + tested > 0) AS found
+) AS weighed
 GROUP BY category, complexity, model_id
 """
 
 _SUM_RUNS = """
 SELECT model_id, answered, failed, output_tokens,
-  (SELECT sum(latency_ms * times) * 1.0 / sum(times) FROM lately WHERE measure = 'attempt' AND subject = model_id)
+  (SELECT CAST(sum(latency_ms * times) AS DOUBLE PRECISION) / sum(times)
+    FROM lately WHERE measure = 'attempt' AND subject = model_id)
     AS latency_ms,
-  (SELECT sum(latency_ms * times) * 1.0 / sum(times) FROM lately WHERE measure = 'first_token' AND subject = model_id)
+  (SELECT CAST(sum(latency_ms * times) AS DOUBLE PRECISION) / sum(times)
+    FROM lately WHERE measure = 'first_token' AND subject = model_id)
     AS first_token_ms
 FROM (
   SELECT model_id, sum(answered) AS answered, sum(failed) AS failed,
-    sum(output_tokens) * 1.0 / nullif(sum(answered), 0) AS output_tokens
+    CAST(sum(output_tokens) AS DOUBLE PRECISION) / nullif(sum(answered), 0) AS output_tokens
   FROM usage_attempts WHERE span = 3600 AND caller = :caller AND start >= :since GROUP BY model_id
-)
+) AS called
 """
 
 _LATELY = """
@@ -255,7 +266,7 @@ WITH lately AS MATERIALIZED (
 
 _SELECT_LINES = """
 SELECT routes.id, route_id, session_id, routes.started_at, routes.outcome, routes.error, category, complexity, confidence,
-  analyzer, selection -> '$.primary_model' AS chosen_model, selection -> '$.reasoning' AS reasoning, model_used,
+  analyzer, selection, model_used,
   routes.latency_ms, tools, tools_microusd,
   routes.cost_microusd, baseline_model, baseline_cost_microusd AS baseline_microusd,
   (SELECT score FROM feedback WHERE feedback.route_id = routes.route_id) AS score,
@@ -271,36 +282,38 @@ FROM (
 
 
 _SELECT_DECIDED = """
-SELECT id, routes.route_id, routes.started_at, routes.category, routes.complexity,
-  coalesce(selection ->> '$.policy', 'matrix') AS policy,
-  selection -> '$.primary_model' AS chosen_model, coalesce(selection -> '$.reference_model', 'null') AS reference_model,
-  coalesce(selection -> '$.forecasts', '{}') AS forecasts, coalesce(selection ->> '$.propensity', 1.0) AS propensity,
-  model_used, tools_microusd, cost_microusd, score,
-  (SELECT json_group_array(json_array(input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens))
-   FROM attempts WHERE attempts.route_id = routes.route_id AND attempts.model_id = model_used) AS usages
+SELECT id, routes.route_id, routes.started_at, routes.category, routes.complexity, selection, model_used, tools_microusd,
+  cost_microusd, score
 FROM routes %s feedback ON feedback.route_id = routes.route_id
 WHERE routes.caller = :caller AND routes.started_at >= :since AND id > :after AND outcome = 'completed'
   AND selection IS NOT NULL
 ORDER BY id LIMIT :routes
 """
 
+_SELECT_USAGES = """
+SELECT route_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens
+FROM routes JOIN attempts USING (route_id)
+WHERE caller = :caller AND id BETWEEN :first AND :last AND model_id = model_used AND routes.outcome = 'completed'
+ORDER BY id, position
+"""
 
-def _select_usage(connection: apsw.Connection, *, caller: str, since: int | None, span: Span) -> UsageSums:
+
+async def _select_usage(connection: Connection, *, caller: str, since: int | None, span: Span) -> UsageSums:
     bindings = {"caller": stored(caller), "since": since or 0, "span": span, "low": LOW_SCORE}
     bindings["latency_span"] = _ALL_TIME if since is None else span
     bindings["day"] = (since or 0) // _DAY_SECONDS * _DAY_SECONDS
-    [first] = select(connection, _FIRST_DAY, bindings)
-    [own_tools] = select(connection, _SUM_OWN_TOOLS, bindings)
+    [first] = await connection.select(_FIRST_DAY, bindings)
+    [own_tools] = await connection.select(_SUM_OWN_TOOLS, bindings)
     return UsageSums(
-        routes=_rows_of(RouteSums, select(connection, _SUM_ROUTES, bindings)),
-        attempts=_rows_of(AttemptSums, select(connection, _SUM_ATTEMPTS, bindings)),
-        spans=_rows_of(SpanSums, select(connection, _SUM_SPANS, bindings)),
-        latencies=_rows_of(LatencyCount, select(connection, _SUM_LATENCIES, bindings)),
-        scores=_rows_of(ScoreSums, select(connection, _SUM_SCORES, bindings)),
-        before=_rows_of(TrackRecord, select(connection, _SUM_BEFORE, bindings)),
-        shadows=_rows_of(ShadowSums, select(connection, _SUM_SHADOWS, bindings)),
-        checks=_rows_of(CheckSums, select(connection, _SUM_CHECKS, bindings)),
-        policies=_rows_of(PolicyCount, select(connection, _SUM_POLICIES, bindings)),
+        routes=_rows_of(RouteSums, await connection.select(_SUM_ROUTES, bindings)),
+        attempts=_rows_of(AttemptSums, await connection.select(_SUM_ATTEMPTS, bindings)),
+        spans=_rows_of(SpanSums, await connection.select(_SUM_SPANS, bindings)),
+        latencies=_rows_of(LatencyCount, await connection.select(_SUM_LATENCIES, bindings)),
+        scores=_rows_of(ScoreSums, await connection.select(_SUM_SCORES, bindings)),
+        before=_rows_of(TrackRecord, await connection.select(_SUM_BEFORE, bindings)),
+        shadows=_rows_of(ShadowSums, await connection.select(_SUM_SHADOWS, bindings)),
+        checks=_rows_of(CheckSums, await connection.select(_SUM_CHECKS, bindings)),
+        policies=_rows_of(PolicyCount, await connection.select(_SUM_POLICIES, bindings)),
         **own_tools,
         **first,
     )
@@ -320,25 +333,24 @@ def _name_of(value: str) -> str | None:
     return restored(value) or None
 
 
-def _insert_feedback(connection: apsw.Connection, *, row: Row) -> float | None:
-    before = select(connection, _SELECT_SCORE, row)
-    connection.execute(_INSERT_FEEDBACK, row)
-    if not connection.changes():
+async def _insert_feedback(connection: Connection, *, row: Row) -> float | None:
+    before = await connection.select(_SELECT_SCORE, row)
+    if not await connection.execute(_INSERT_FEEDBACK, row):
         raise UnknownHandle(NO_SUCH_ROUTE)
     return before[0]["score"] if before else None
 
 
-def _select_scores(connection: apsw.Connection, *, caller: str, route_ids: Sequence[str]) -> Mapping[str, float]:
+async def _select_scores(connection: Connection, *, caller: str, route_ids: Sequence[str]) -> Mapping[str, float]:
     found = {
-        route_id: select(connection, _SELECT_SCORE, {"caller": stored(caller), "route_id": stored(route_id)})
+        route_id: await connection.select(_SELECT_SCORE, {"caller": stored(caller), "route_id": stored(route_id)})
         for route_id in route_ids
     }
     return {route_id: rows[0]["score"] for route_id, rows in found.items() if rows}
 
 
-def _select_experience(connection: apsw.Connection, *, bindings: Row) -> Experience:
-    scored = (_in_python(row) for row in select(connection, _SUM_EXPERIENCE, bindings))
-    runs = (_in_python(row) for row in select(connection, _LATELY + _SUM_RUNS, bindings))
+async def _select_experience(connection: Connection, *, bindings: Row) -> Experience:
+    scored = (_in_python(row) for row in await connection.select(_SUM_EXPERIENCE, bindings))
+    runs = (_in_python(row) for row in await connection.select(_LATELY + _SUM_RUNS, bindings))
     return Experience(scored=tuple(Scored(**row) for row in scored), runs=tuple(Runs(**row) for row in runs))
 
 
@@ -346,45 +358,61 @@ def _in_python(row: Row) -> Row:
     return {name: restored(value) for name, value in row.items()}
 
 
-def _select_page(connection: apsw.Connection, *, bindings: Row) -> LedgerPage:
-    rows = select(connection, _SELECT_LINES, bindings)
+async def _select_page(connection: Connection, *, bindings: Row) -> LedgerPage:
+    rows = await connection.select(_SELECT_LINES, bindings)
     ids = [row.pop("id") for row in rows]
     full = len(set(ids)) == bindings["routes"]
     return LedgerPage(lines=tuple(_line_of(row) for row in rows), after=ids[-1] if full else None)
 
 
-def _select_decided(connection: apsw.Connection, *, statement: str, bindings: Row) -> DecidedPage:
-    rows = select(connection, statement, bindings)
+async def _select_decided(connection: Connection, *, statement: str, bindings: Row) -> DecidedPage:
+    rows = await connection.select(statement, bindings)
+    span = {"caller": bindings["caller"], "first": rows[0]["id"], "last": rows[-1]["id"]} if rows else None
+    spent = await connection.select(_SELECT_USAGES, span) if span else []
+    usages = {route_id: tuple(map(_usage_of, some)) for route_id, some in groupby(spent, key=itemgetter("route_id"))}
     full = len(rows) == bindings["routes"]
-    return DecidedPage(decided=tuple(_decided_of(row) for row in rows), after=rows[-1]["id"] if full else None)
+    return DecidedPage(
+        decided=tuple(_decided_of(row, usages.get(row["route_id"], ())) for row in rows),
+        after=rows[-1]["id"] if full else None,
+    )
 
 
 _TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
-def _decided_of(row: Row) -> Decided:
-    documents = {name: json.loads(row[name]) for name in ("chosen_model", "reference_model", "forecasts", "usages")}
-    scalars = {part.name: restored(row[part.name]) for part in fields(Decided) if part.name not in documents}
-    usages = tuple(Usage(**dict(zip(_TOKENS, counts, strict=True))) for counts in documents.pop("usages"))
-    return Decided(**scalars, **documents, usages=usages)
+def _usage_of(row: Row) -> Usage:
+    return Usage(**{name: row[name] for name in _TOKENS})
 
 
-_IN_JSON = frozenset({"chosen_model", "reasoning"})
+def _decided_of(row: Row, usages: tuple[Usage, ...]) -> Decided:
+    selection: dict[str, Any] = json.loads(row["selection"])
+    weighed: dict[str, Any] = {
+        "policy": selection.get("policy") or "matrix",
+        "chosen_model": selection["primary_model"],
+        "reference_model": selection.get("reference_model"),
+        "forecasts": selection.get("forecasts") or {},
+        "propensity": 1.0 if (share := selection.get("propensity")) is None else share,
+    }
+    names = {part.name for part in fields(Decided)} - {*weighed, "usages"}
+    return Decided(**{name: restored(row[name]) for name in names}, **weighed, usages=usages)
+
+
+_IN_SELECTION = {"chosen_model": "primary_model", "reasoning": "reasoning"}
 
 
 def _line_of(row: Row) -> LedgerLine:
-    values: dict[str, Any] = {
-        part.name: json.loads(row[part.name]) if part.name in _IN_JSON and row[part.name] else restored(row[part.name])
-        for part in fields(LedgerLine)
-        if part.name != "tools"
+    selection: dict[str, Any] = json.loads(row["selection"] or "{}")
+    values: dict[str, Any] = {name: selection.get(told) for name, told in _IN_SELECTION.items()}
+    values |= {
+        part.name: restored(row[part.name]) for part in fields(LedgerLine) if part.name not in {*values, "tools"}
     }
     values["tools"] = ", ".join(use["name"] for use in json.loads(row["tools"])) or None
     values["estimated"] = None if row["estimated"] is None else bool(row["estimated"])
     return LedgerLine(**values)
 
 
-def _remove_routes(connection: apsw.Connection, *, before: float) -> None:
+async def _remove_routes(connection: Connection, *, before: float) -> None:
     bindings = {"before": before, "most": _MOST_REMOVED}
     old = "SELECT route_id FROM routes WHERE started_at < :before ORDER BY started_at LIMIT :most"
-    connection.execute(f"UPDATE feedback SET note = NULL WHERE route_id IN ({old})", bindings)  # noqa: S608 - our own words
-    connection.execute(f"DELETE FROM routes WHERE route_id IN ({old})", bindings)  # noqa: S608 - our own words
+    await connection.run(f"UPDATE feedback SET note = NULL WHERE route_id IN ({old})", bindings)  # noqa: S608 - our own words
+    await connection.run(f"DELETE FROM routes WHERE route_id IN ({old})", bindings)  # noqa: S608 - our own words
