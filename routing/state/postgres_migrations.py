@@ -248,8 +248,8 @@ _CHECK_SUMS, _ADD_CHECKS = _summed(
 )
 
 _REPORTS = f"""
--- The sums that `migrations` describes; what a route with steps (pattern) cost is theirs. The views say what is summed of a route, and triggers add it as it is written: there is
--- never one that is not summed yet.
+-- The sums that `migrations` describes; what a route with steps (pattern) cost is theirs. The views say what is summed of a
+-- route, and triggers add it as it is written: there is never one that is not summed yet.
 CREATE TABLE summed (up_to BIGINT NOT NULL);
 INSERT INTO summed VALUES (9223372036854775807);
 
