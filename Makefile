@@ -47,6 +47,7 @@ bench: .venv/ready-dev
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/routing.py
 	$(BIN)/python bench/cascade.py
+	$(BIN)/python bench/sharing.py
 
 wheel: .venv/ready-dev
 	$(BIN)/python -m hatchling build --target wheel
@@ -62,10 +63,11 @@ mcpb: .venv/ready-dev
 	$(MCPB) validate build/mcpb/pointsman/manifest.json
 	$(MCPB) pack build/mcpb/pointsman dist/pointsman.mcpb
 
-# The pinned requirements carry hashes and no addresses, so they hold for any package index.
+# The pinned requirements carry hashes and no addresses, so they hold for any package index. Those of the Dockerfile: -team.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -o requirements-dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra postgres --extra redis --extra telemetry pyproject.toml -o requirements-team.txt
 
 .venv/ready: requirements.txt docs/install.sh
 	PYTHON="$(PYTHON)" sh docs/install.sh requirements.txt

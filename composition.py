@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -27,9 +28,11 @@ from routing.budgets import Wallet
 from routing.catalog import CatalogSource
 from routing.context.plan import Planner
 from routing.context.reading import Reader
+from routing.dispatch.breaker import Breakers
 from routing.dispatch.engine import DispatchEngine
 from routing.dispatch.providers import ProviderPool
 from routing.dispatch.retry import RetryPolicy
+from routing.dispatch.sharing import Sharing
 from routing.dispatch.tool_loop import ToolLoop
 from routing.embedded.assets import MULTILINGUAL_E5_SMALL, QWEN_CODER_HALF_BILLION, fetch
 from routing.embedded.embedder import LocalEmbedder
@@ -43,11 +46,11 @@ from routing.pricing import microusd
 from routing.profiles import Apply, ProfilingAnalyzer, as_it_is, with_profile
 from routing.recorder import Recorder
 from routing.registry import RegistryFile
-from routing.router import Router
+from routing.router import Admit, Router, open_door
 from routing.selector import Selector
 from routing.settings import Settings, load_settings
 from routing.shadow import Shadows
-from routing.state import Answers, Budgets, Embedder, Feedback
+from routing.state import Answers, Budgets, Embedder, Feedback, Store
 from routing.state.sqlite import SqliteStore
 from routing.telemetry import Observer, Telemetry
 from routing.tokens import TokenCounter
@@ -206,6 +209,42 @@ class StoreOptions(TypedDict):
     embedder: Embedder
 
 
+@asynccontextmanager
+async def open_store(settings: Settings, embedder: Embedder) -> AsyncGenerator[tuple[Store, Admit]]:
+    """The store, open, and what is asked before a task is begun. One that is elsewhere may go away, so it is guarded."""
+    async with store_of(settings, embedder) as store:
+        if settings.database_url is None:
+            yield store, open_door
+            return
+        from routing.state.outage import GuardedStore  # noqa: PLC0415 - as above
+
+        guarded = GuardedStore(store, settings.store_outage)
+        try:
+            yield guarded, guarded.admit
+        finally:
+            await guarded.lifeline.aclose()
+
+
+def sharing_of(settings: Settings) -> AbstractAsyncContextManager[Sharing | None]:
+    """Where limits and breakers are shared with other servers: Redis, else the database; nowhere where there is none.
+
+    Raises:
+        SettingsError: what is needed for it is not installed.
+
+    """
+    if settings.redis_url is not None:
+        if importlib.util.find_spec("redis") is None:
+            raise SettingsError("POINTSMAN_REDIS_URL needs redis-py. Install pointsman[redis], or unset it.")
+        from routing.dispatch.sharing_redis import connect_redis  # noqa: PLC0415 - who serves one person needs none
+
+        return Sharing(connect_redis(settings.redis_url.get_secret_value()), where="Redis")
+    if settings.database_url is not None:
+        from routing.dispatch.sharing_postgres import connect_postgres  # noqa: PLC0415 - as above
+
+        return Sharing(connect_postgres(settings.database_url.get_secret_value()), where="PostgreSQL")
+    return nullcontext()
+
+
 def _written(file: Path) -> dict[str, str]:
     """The variables of a ``.env`` file; none where there is no such file."""
     if not file.is_file():
@@ -259,7 +298,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
     search = WebSearch(engines_of(settings))
     telemetry = Telemetry(prompts=settings.trace_prompts, observers=observers)
     toolbox = ServerToolbox(loop_tools(offered), able={"web_search": can_search, "execute_python": can_run_code})
-    async with store_of(settings, embedder) as store:
+    async with open_store(settings, embedder) as (store, admit), sharing_of(settings) as sharing:
         wallet = wallet_of(settings, store.budgets, search)
         guard = LedgerGuard(store.reports, catalog, max_loss=settings.max_loss)
         dispatcher = DispatchEngine(
@@ -268,6 +307,8 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             tool_loop=ToolLoop(toolbox=telemetry.toolbox(toolbox)),
             policy=RetryPolicy(most_retries=settings.max_retries),
             watch=telemetry.attempt,
+            breakers=Breakers(board=sharing),
+            sharing=sharing,
         )
         shadows = Shadows(dispatcher, wallet, store.ledger, share=settings.shadow_share, model_id=settings.shadow_model)
         selector = Selector(confidence_threshold=settings.confidence_threshold, sensitive=settings.sensitive)
@@ -298,6 +339,7 @@ async def composed(settings: Settings, *observers: Observer) -> AsyncGenerator[S
             apply_profile=profiles_of(settings),
             answers=answers_of(settings, store.answers, embedder),
             reader=Reader(planner=planner, dispatcher=dispatcher, counter=counter),
+            admit=admit,
         )
         jobs = JobRunner(router, store.jobs)
         batches = BatchRunner(router, store.jobs, store.ledger, concurrency=settings.batch_concurrency)

@@ -100,7 +100,7 @@ class AnswerCache:
             if question.vector:
                 found = await self.store.alike(question.key, question.vector, least=self.threshold)
                 return _hit(found, "semantic", catalog) if found else None
-        except SettingsError:
+        except (SettingsError, StoreUnavailable):
             _log.warning("answers that were given before could not be looked up", exc_info=True)
         return None
 
@@ -130,7 +130,7 @@ class AnswerCache:
         )
         try:
             await self.store.keep(question.key, kept)
-        except SettingsError:
+        except (SettingsError, StoreUnavailable):
             _log.warning("an answer could not be kept to be given again", exc_info=True)
 
     async def _vector(self, task: Task) -> tuple[float, ...]:

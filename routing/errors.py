@@ -11,6 +11,8 @@
       DeadlineExceeded         the time that was allowed is over
       PatternStopped           a step of a pattern did not give what the next one needs
       ToolFailed               a tool could not do what it was asked: .retryable
+      StoreUnavailable         what is kept cannot be reached                     retryable
+        BookedLater              and this write of it is done when it can be
       AssetError               weights or a vocabulary can be had from no mirror, or are damaged
       TrainingError            what the router should learn from is absent, broken or too little (routing/learning)
       ProviderError            an upstream call failed: .provider .model_id .retryable
@@ -88,6 +90,16 @@ class ToolFailed(RoutingError):
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class StoreUnavailable(RoutingError):
+    """What is kept (ledger, budgets, sessions, memories) cannot be reached; it may be in a moment."""
+
+    retryable: ClassVar[bool] = True
+
+
+class BookedLater(StoreUnavailable):
+    """A write could not be done now, and is done as soon as the store is back; the message says so to the caller."""
 
 
 class AssetError(RoutingError):

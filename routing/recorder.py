@@ -17,7 +17,7 @@ import anyio
 
 from routing.catalog import Catalog
 from routing.embeddings import spoken
-from routing.errors import RoutingError
+from routing.errors import BookedLater, RoutingError
 from routing.pricing import cost_microusd, total_microusd
 from routing.registry import Model, ModelKind
 from routing.state import Ledger, Turn, new_handle
@@ -144,6 +144,9 @@ class Recorder:
             with anyio.fail_after(_LONGEST_WRITE_SECONDS, shield=True):
                 joined = await self.ledger.record(_kept(record), turn)
             problem = None if joined else "added to its session"
+        except BookedLater as later:
+            problem = None
+            record = replace(record, notices=(*record.notices, str(later)))
         except Exception:  # noqa: BLE001 - the store may fail in any way
             problem = "written to the ledger or added to its session" if turn else "written to the ledger"
             _log.exception("route %s could not be %s", route.route_id, problem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -60,6 +60,14 @@ _NO_EMBEDDING_MODEL = (
 )
 
 
+Admit = Callable[[], Awaitable[None]]
+"""Asked before a task is begun; it raises where none should be."""
+
+
+async def open_door() -> None:
+    """Let every task in."""
+
+
 def _never() -> bool:
     """Nothing can run tests."""
     return False
@@ -94,12 +102,14 @@ class Router:
     apply_profile: Apply = as_it_is
     reader: Reader | None = None
     answers: AnswerCache | None = None
+    admit: Admit = open_door
 
     async def route(self, task: Task, on_progress: OnProgress, route_id: str | None = None) -> RouteRecord:
         """Answer a task, under the ``route_id`` that its caller was told, or a new one.
 
         Raises:
             InvalidTask: the prompt is empty or too long, or the history is malformed.
+            StoreUnavailable: nothing could be booked now.
             UnknownHandle: the session is not one of this caller's.
             NoEligibleModel, ContextOverflow: no model can take it.
             AllModelsFailed, AssetError: a model was chosen, and none answered.
@@ -108,6 +118,7 @@ class Router:
 
         """
         validate(task)
+        await self.admit()
         async with self.recorder.recording(task, route_id) as route:
             with anyio.move_on_after(task.constraints.deadline_seconds) as deadline:
                 await self.answer(task, route, on_progress, self.purse_of(route))

@@ -19,7 +19,7 @@ from routing.embedded.mirrors import OFFICIAL_HUB
 from routing.errors import SettingsError
 from routing.logs import LogFormat
 from routing.registry import Provider
-from routing.types import Access, AnalyzerMode, CostPreference, SensitivePolicy
+from routing.types import Access, AnalyzerMode, CostPreference, OutagePolicy, SensitivePolicy
 
 PREFIX = "POINTSMAN_"
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -78,6 +78,12 @@ def chosen_from(known: Sequence[str], what: str) -> BeforeValidator:
 def _is_postgresql(address: SecretStr) -> SecretStr:
     if urlsplit(address.get_secret_value()).scheme not in ("postgresql", "postgres"):
         raise ValueError("it begins with postgresql://; SQLite's file is in POINTSMAN_HOME")
+    return address
+
+
+def _is_redis(address: SecretStr) -> SecretStr:
+    if urlsplit(address.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("it begins with redis://, rediss:// or unix://")
     return address
 
 
@@ -197,6 +203,13 @@ class Settings(BaseModel):
     caller_queue: int = Field(32, ge=0, le=100_000, description="Calls of one caller that may wait for their turn")
     caller_calls_per_minute: int | None = Field(
         None, ge=1, le=1_000_000, description="Calls that one caller may begin in a minute, over HTTP"
+    )
+    store_outage: OutagePolicy = Field(
+        "closed", description="While the store is away, tasks are refused (closed), or answered and booked later (open)"
+    )
+    redis_url: Annotated[SecretStr, AfterValidator(_is_redis)] | None = Field(
+        None,
+        description="Redis or Valkey at which several servers share limits and breakers; else they do in the database",
     )
     drain_seconds: float = Field(
         20.0, ge=0, le=3_600, description="After SIGTERM, calls under way have this long to end"

@@ -44,6 +44,7 @@ RouteOutcome = Literal["completed", "failed", "cancelled"]
 EmbeddingForm = Literal["vectors", "ranking", "pairs"]
 AnalyzerMode = Literal["auto", "rules", "learned", "model"]
 SensitivePolicy = Literal["allow", "notice", "local_only"]
+OutagePolicy = Literal["closed", "open"]
 Vector = tuple[float, ...]
 
 CATEGORIES: tuple[Category, ...] = get_args(Category)

@@ -27,7 +27,15 @@ from starlette.requests import Request
 from routing.batches import BatchRunner
 from routing.catalog import Catalog, CatalogSource
 from routing.embedded.runtime import EmbeddedRuntime
-from routing.errors import AllModelsFailed, BudgetExceeded, DeadlineExceeded, ProviderError, RoutingError, ToolFailed
+from routing.errors import (
+    AllModelsFailed,
+    BudgetExceeded,
+    DeadlineExceeded,
+    ProviderError,
+    RoutingError,
+    StoreUnavailable,
+    ToolFailed,
+)
 from routing.guard import LedgerGuard
 from routing.jobs import JobRunner
 from routing.report import Host
@@ -223,7 +231,9 @@ def spoken(progress: Progress) -> str:
 
 def _retry_advice(error: RoutingError) -> str:
     failures: Sequence[RoutingError] = error.failures if isinstance(error, AllModelsFailed) else (error,)
-    if any(isinstance(failure, ProviderError | ToolFailed) and failure.retryable for failure in failures):
+    if any(
+        isinstance(failure, ProviderError | StoreUnavailable | ToolFailed) and failure.retryable for failure in failures
+    ):
         return "Trying again in a moment may help."
     if isinstance(error, DeadlineExceeded):
         return "The same call again will end the same way unless the limit is raised."

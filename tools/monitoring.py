@@ -12,7 +12,8 @@ here and read along (DNS rebinding). Nothing in them is a caller's: no key, prom
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -28,8 +29,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from routing.dispatch.breaker import BreakerState
-from routing.errors import RoutingError
+from routing.errors import RoutingError, StoreUnavailable
 from routing.metrics import OTHER, Metrics
+from routing.state import Standing
 from routing.telemetry import Operation
 from tools.base import Services
 
@@ -133,7 +135,9 @@ def routes(
         services = services_of()
         if services is None:
             return PlainTextResponse(_STARTING, status_code=503, headers=_HEADERS)
-        budgets = await services.router.wallet.overall()
+        budgets: Sequence[Standing] = ()
+        with suppress(StoreUnavailable):  # the rest is worth having all the more
+            budgets = await services.router.wallet.overall()
         breakers, accept = await breakers_of(services), request.headers.get("accept", "")
         page, media_type = await anyio.to_thread.run_sync(
             metrics.exposition, accept, breakers, budgets, limiter=one_at_a_time
@@ -144,9 +148,10 @@ def routes(
     return [Route(path, guarded(answer), methods=["GET"]) for path, answer in pages.items()]
 
 
-async def readiness(services: Services) -> Mapping[Literal["store", "registry", "models"], Check]:
+async def readiness(services: Services) -> Mapping[Literal["store", "registry", "models", "sharing"], Check]:
     """Whether a task could be taken now: the ledger can be written, the registry was read, and a model can be called.
 
+    ``sharing`` is there where limits are shared with other servers. Alone a server keeps to its part of them, so it is ready.
     A broken edit of the user's registry file leaves the last good one in place: it is told, and no reason to send nobody here.
     """
     catalog = await services.catalog.current()
@@ -157,7 +162,8 @@ async def readiness(services: Services) -> Mapping[Literal["store", "registry", 
         if catalog.is_configured(model) and model.kind == "chat" and (model.self_hosted or not open_weights_only)
     ]
     read = f"{len(catalog.models)} models"
-    return {
+    sharing = services.router.dispatcher.sharing
+    checks: dict[Literal["store", "registry", "models", "sharing"], Check] = {
         "store": await _store(services),
         "registry": Check(ok=bool(catalog.models), detail="; ".join(catalog.problems) or read),
         "models": Check(
@@ -165,6 +171,9 @@ async def readiness(services: Services) -> Mapping[Literal["store", "registry", 
             detail=f"{len(usable)} can be called" if usable else "none can be called; list_models says what is missing",
         ),
     }
+    if sharing is not None:
+        checks["sharing"] = Check(ok=True, detail=sharing.told)
+    return checks
 
 
 async def breakers_of(services: Services) -> Mapping[str, BreakerState]:
@@ -185,6 +194,8 @@ async def _store(services: Services) -> Check:
             await services.store.budgets.sweep()
     except TimeoutError:
         return Check(ok=False, detail=f"no write within {STORE_PATIENCE_SECONDS:g} s")
+    except StoreUnavailable as problem:
+        return Check(ok=services.settings.store_outage == "open", detail=str(problem))
     except (RoutingError, RuntimeError, OSError) as problem:
         return Check(ok=False, detail=str(problem))
     return Check(ok=True, detail="takes writes")

@@ -21,6 +21,7 @@ from routing.dispatch.breaker import Breaker, Breakers, BreakerState
 from routing.dispatch.limits import Gate, Sleep
 from routing.dispatch.providers import ProviderPool
 from routing.dispatch.retry import RetryBudget, RetryPolicy
+from routing.dispatch.sharing import Sharing
 from routing.dispatch.tool_loop import BookTool, ToolLoop, unbooked
 from routing.errors import (
     AllModelsFailed,
@@ -111,6 +112,7 @@ class DispatchEngine:
     breakers: Breakers = field(default_factory=Breakers)
     budget: RetryBudget = field(default_factory=RetryBudget)
     gates: dict[str, Gate] = field(default_factory=dict[str, Gate])
+    sharing: Sharing | None = None
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     sleep: Sleep = anyio.sleep
@@ -148,8 +150,11 @@ class DispatchEngine:
         refusals: list[BudgetExceeded] = []
         candidates = self._in_order(dispatch)
         for place, model in enumerate(candidates):
+            is_last = place == len(candidates) - 1
+            if not is_last and await self._breaker(model, dispatch.catalog).is_probed_elsewhere():
+                continue
             try:
-                return await self._persist(request, model, dispatch, failures, is_last=place == len(candidates) - 1)
+                return await self._persist(request, model, dispatch, failures, is_last=is_last)
             except ProviderError as failure:
                 failures.append(failure)
                 message = f"{model.model_id} failed ({type(failure).__name__})"
@@ -271,15 +276,18 @@ class DispatchEngine:
         return self.breakers.of(model.model_id, catalog.access.get(model.provider))
 
     def _gate(self, row: ProviderRow) -> Gate:
-        return self.gates.setdefault(
-            row.provider_id,
-            Gate(
+        gate = self.gates.get(row.provider_id)
+        if gate is None:
+            gate = Gate(
                 requests_per_minute=row.requests_per_minute,
                 tokens_per_minute=row.tokens_per_minute,
                 clock=self.clock,
                 sleep=self.sleep,
-            ),
-        )
+            )
+            if self.sharing is not None:
+                gate = self.sharing.shared_gate(row.provider_id, gate)
+            self.gates[row.provider_id] = gate
+        return gate
 
     def _usage(self, request: ModelRequest, call: _Call, response: ModelResponse | None) -> Usage:
         """What the provider reported, else what we count; nothing where no answer had begun."""

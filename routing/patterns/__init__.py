@@ -69,6 +69,7 @@ class Patterns:
 
         """
         _check(spec, task)
+        await self.router.admit()
         task = replace(task, pattern=spec.pattern)
         async with self.router.recorder.recording(task, route_id) as route:
             tree = await self._opened(route, on_progress)

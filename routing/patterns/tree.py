@@ -169,6 +169,7 @@ class Tree:
     async def _answered(self, work: Work, opened: list[OpenRoute]) -> Written:
         task = await self._by_another(self._task_of(work), work)
         validate(task)
+        await self.router.admit()
         purse = None if self.purse is None else self.purse.another()
         async with self.router.recorder.recording(task, new_handle("rte")) as route:
             opened.append(route)

@@ -22,6 +22,7 @@
                          the file, and the server; they know nothing of what is kept
     migrations.py, postgres_migrations.py
                          the tables, as numbered steps
+    outage.py            any of them, where it may go away and come back
     leases.py            what a process holds, for as long as it lives
     words.py             the words of a text, in scripts with and without spaces
     vectors.py           the vectors of a caller's memories, and what is nearest; imported where there are any
