@@ -35,10 +35,9 @@ from routing.types import Task  # noqa: E402
 from training.fitting import Plan  # noqa: E402
 from training.labelled import Labelled, read_prompts, rows_of, sampled  # noqa: E402
 from training.scoring import figures_of, judged_by  # noqa: E402
-from training.train_classifier import LABELS, LABELS_OF_A_KIND, Trainer  # noqa: E402
+from training.train_classifier import FIGURES, LABELS, LABELS_OF_A_KIND, Trainer  # noqa: E402
 
 PROMPTS = ROOT / "training" / "prompts"
-GROUPS = ("held_out", "held_out_rough", "left_out_source")
 _WARM_UP = 50
 _TIMED = 1_000
 
@@ -97,7 +96,7 @@ def main() -> None:
         prompts = read_prompts(PROMPTS.glob("*.jsonl"))
         every = prompts[:: max(1, len(prompts) // (_WARM_UP + _TIMED))]
         manifest = json.loads((WEIGHTS / MANIFEST).read_text("utf-8"))
-        figures = {name: manifest[name] for name in ("trained_on", *GROUPS) if name in manifest}
+        figures = {name: manifest[name] for name in ("trained_on", *FIGURES) if name in manifest}
         figures["latency_ms"] = anyio.run(latency, every)
     print(json.dumps(figures, indent=1))
 

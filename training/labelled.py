@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a folder of programs, no package
-"""Labelled prompts: JSON lines in `training/prompts/`, a language a file (``en-3.jsonl``, ``de.jsonl``, ``extra-de.jsonl``).
+"""Labelled prompts: JSON lines in `training/prompts/`, a language a file (``en-3.jsonl``, ``de.jsonl``, ``more-de.jsonl``).
 
     {"prompt", "category", "complexity": 1-5, "tools": bool, "output": "short"|"medium"|"long", "style", "group"?}
 
@@ -24,9 +24,13 @@ LEAST_OF_EACH = 30
 
 UNKNOWN = -1
 
+FOLDS = 5
+LEFT_OUT = "extra-rough"
+"""The file whose prompts tell how the weights do on a source that they have not met."""
+
 _COMPLEXITIES = (1, 2, 3, 4, 5)
 _LENGTHS = ("short", "medium", "long")
-_FILE = re.compile(r"(?:extra-)?(?P<language>[a-z]{2})(?:-.*)?")
+_FILE = re.compile(r"(?:extra-|more-)?(?P<language>[a-z]{2})(?:-.*)?")
 
 
 class BadPrompts(Exception):  # noqa: N818 - named for what is wrong
@@ -56,6 +60,11 @@ class Labelled:
     def in_fold(self, fold: int, folds: int) -> bool:
         """Whether the prompt is in this part of so many; a group is in one part as a whole."""
         return int(hashlib.sha256(self.group.encode()).hexdigest(), 16) % folds == fold
+
+
+def is_left_out(one: Labelled) -> bool:
+    """Whether the prompt is one of those that the figures are of: every fifth group, and the file `LEFT_OUT`."""
+    return one.source == LEFT_OUT or one.in_fold(0, FOLDS)
 
 
 def read_prompts(paths: Iterable[Path]) -> list[Labelled]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -79,6 +81,7 @@ def figures_of(judged: Sequence[Judged]) -> dict[str, Any]:
         "tools": _share(one.tools == one.labelled.tools for one in fully),
         "length": _share(one.length == one.labelled.length for one in fully),
         "paraphrase_agreement": _share(paraphrases_agree(judged)),
+        "paraphrase_pairs": round(pairs_agree(judged), 4),
         "calibration_error": round(crossed_calibration_error(judged), 4),
         "rules_category": _share(one.rules == one.labelled.category for one in judged),
         "rules_complexity_within_one": _share(
@@ -93,6 +96,16 @@ def paraphrases_agree(judged: Sequence[Judged]) -> list[bool]:
     """For each group of prompts that say the same, whether all got the same category."""
     groups = _by(judged, lambda one: one.labelled.group).values()
     return [len({one.category for one in group}) == 1 for group in groups if len(group) > 1]
+
+
+def pairs_agree(judged: Sequence[Judged]) -> float:
+    """The share of pairs of a group that got the same category, averaged over groups; what one paraphrase may count on."""
+    groups = [group for group in _by(judged, lambda one: one.labelled.group).values() if len(group) > 1]
+    shares = [
+        statistics.fmean(one.category == other.category for one, other in itertools.combinations(group, 2))
+        for group in groups
+    ]
+    return statistics.fmean(shares) if shares else 0.0
 
 
 def temperature_of(judged: Sequence[Judged]) -> float:

@@ -1,13 +1,15 @@
 # ruff: noqa: INP001 - a folder of programs, no package
 """Train the task classifier: prompts → `routing/analyzer/weights`. About half an hour on an idle core.
 
-    OPENBLAS_NUM_THREADS=1 python training/train_classifier.py [--prompts FOLDER] [--labels FILE] [--base FILE] [--out FOLDER]
+    OPENBLAS_NUM_THREADS=1 python training/train_classifier.py [--prompts FOLDER] [--labels FILE] [--base FILE] --out MEASURED
+    OPENBLAS_NUM_THREADS=1 python training/train_classifier.py … --all MEASURED
 
 The prompts are learned as they are written, and then, for one round more, as people in a hurry write them
 (`training/roughen.py`); the weights midway between before and after that round do better on both than either (arXiv
 2109.01903). Every fifth group of prompts and one whole file of them are left out: they give the figures and the temperature of
-the probabilities. ``--base`` is multilingual-e5-small as `python server.py pull` fetches it. The manifest beside the weights
-names the files with their sha256, the seed and the figures. `bench/classifier.py` trains without one language or source.
+the probabilities. With ``--all`` nothing is left out, and both are those of such a training, in the folder that is named.
+``--base`` is multilingual-e5-small as `python server.py pull` fetches it. The manifest beside the weights names the files with
+their sha256, the seed and the figures. `bench/classifier.py` trains without one language or source.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -48,18 +50,22 @@ from routing.embedded.embedder_engine import Engine  # noqa: E402
 from routing.embedded.embedder_file import ModelFile, read_model  # noqa: E402
 from training.encoder_file import write_encoder  # noqa: E402
 from training.fitting import Example, Fitting, Plan  # noqa: E402
-from training.labelled import BadPrompts, Labelled, read_prompts, sampled  # noqa: E402
+from training.labelled import LEFT_OUT, BadPrompts, Labelled, is_left_out, read_prompts, sampled  # noqa: E402
 from training.roughen import SURROUNDINGS, roughened  # noqa: E402
 from training.scoring import figures_of, judged_by, temperature_of  # noqa: E402
 from training.transformer import Weights  # noqa: E402
 
 WINDOW = 192
 """Tokens: of a longer prompt the first 62 and the last 128 are read, in about 20 ms."""
-FOLDS = 5
 LABELS = ROOT.parent / "shared" / "data" / "task_labels" / "labels.jsonl.gz"
 LABELS_OF_A_KIND = 30
-LEFT_OUT = "extra-rough"
-"""The file whose prompts tell how the weights do on a source that they have not met."""
+
+FIGURES = ("held_out", "held_out_rough", "held_out_more", "left_out_source")
+"""What the manifest tells figures of."""
+
+_MORE = "more-"
+_ALL_BUT = f"all but every fifth group and {LEFT_OUT}.jsonl, which the figures are of"
+_ALL = f"all prompts; the figures and the temperature are of a training without every fifth group and {LEFT_OUT}.jsonl"
 
 _REMINDED = 3
 """Of the prompts as they were written, every third is in the round of rough ones."""
@@ -154,55 +160,71 @@ def write_manifest(folder: Path, facts: dict[str, object]) -> None:
     (folder / MANIFEST).write_text(json.dumps({"files": files, **facts}, indent=1) + "\n", "utf-8")
 
 
-def train_and_write(paths: Sequence[Path], labels: Path | None, base: Path, out: Path, plan: Plan) -> dict[str, Any]:
+def train_and_write(  # noqa: PLR0917 - where from, where to, and how
+    paths: Sequence[Path], labels: Path | None, base: Path, out: Path, plan: Plan, told_by: Path | None = None
+) -> dict[str, Any]:
     """The whole training; returns the figures, which are of the project's own prompts.
 
+    With ``told_by``, nothing is left out: the figures and the temperature are those of the weights in that folder, which a
+    training on the same files, but for what it left out, has written.
+
     Raises:
-        BadPrompts: the prompts cannot be trained on.
+        BadPrompts: the prompts cannot be trained on, or the weights in ``told_by`` were not trained on the same files.
 
     """
     prompts = read_prompts(paths)
     own = len(prompts)
     prompts += sampled(labels, LABELS_OF_A_KIND) if labels else []
+    facts: dict[str, object] = {
+        "base": MULTILINGUAL_E5_SMALL.sha256,
+        "prompts": {path.name: {"sha256": _sha256(path), "rows": _rows(path)} for path in paths},
+        "surroundings": _sha256(SURROUNDINGS),
+        "labels": {"sha256": _sha256(labels), "rows": len(prompts) - own} if labels else None,
+        "vocabulary": _sha256(VOCABULARY),
+        "plan": asdict(plan),
+    }
+    told = _told_by(told_by, facts) if told_by else None
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        trainer = Trainer(prompts, base, folder, plan)
-        fold = [row for row, one in enumerate(prompts[:own]) if one.source != LEFT_OUT and one.in_fold(0, FOLDS)]
-        source = [row for row, one in enumerate(prompts[:own]) if one.source == LEFT_OUT]
-        rest = sorted(set(range(len(prompts))) - set(fold) - set(source))
-        classifier = trainer.train(rest, folder, half=0)
-        temperature, figures = measured(classifier, [prompts[row] for row in fold], [prompts[row] for row in source])
+        left_out = {row for row, one in enumerate(prompts[:own]) if is_left_out(one)} if told is None else set[int]()
+        rest = [row for row in range(len(prompts)) if row not in left_out]
+        classifier = Trainer(prompts, base, folder, plan).train(rest, folder, half=0 if told is None else None)
+        temperature, figures = told or measured(classifier, [prompts[row] for row in sorted(left_out)])
         print(json.dumps(figures, indent=1), flush=True)  # noqa: T201 - as above
         write_heads(folder / HEADS, replace(read_heads(folder / HEADS), temperature=temperature))
-        facts: dict[str, object] = {
-            "base": MULTILINGUAL_E5_SMALL.sha256,
-            "prompts": {path.name: {"sha256": _sha256(path), "rows": _rows(path)} for path in paths},
-            "surroundings": _sha256(SURROUNDINGS),
-            "trained_on": f"all but every fifth group and {LEFT_OUT}.jsonl, which the figures are of",
-            "labels": {"sha256": _sha256(labels), "rows": len(prompts) - own} if labels else None,
-            "vocabulary": _sha256(VOCABULARY),
-            "plan": asdict(plan),
-            "temperature": temperature,
-            **figures,
-        }
-        write_manifest(folder, facts)
+        trained_on = _ALL_BUT if told is None else _ALL
+        write_manifest(folder, {**facts, "trained_on": trained_on, "temperature": temperature, **figures})
         out.mkdir(parents=True, exist_ok=True)
         for name in (ENCODER, HEADS, MANIFEST):
             shutil.copyfile(folder / name, out / name)
     return figures
 
 
-def measured(
-    classifier: LearnedClassifier, fold: Sequence[Labelled], source: Sequence[Labelled]
-) -> tuple[float, dict[str, Any]]:
-    """The temperature and the figures on a fold, the same fold said roughly, and a source, none of them trained on."""
+def measured(classifier: LearnedClassifier, left_out: Sequence[Labelled]) -> tuple[float, dict[str, Any]]:
+    """The temperature and the figures on prompts that were not trained on: every fifth group, said roughly too, and a source.
+
+    Of the files ``more-…`` the fifth group is told apart, so that ``held_out`` stays what it was before there were any.
+    """
+    fold = [one for one in left_out if one.source != LEFT_OUT and not one.source.startswith(_MORE)]
     judged = {
         "held_out": [judged_by(classifier, one) for one in fold],
         "held_out_rough": [judged_by(classifier, roughened(one, half=1)) for one in fold],
-        "left_out_source": [judged_by(classifier, one) for one in source],
+        "held_out_more": [judged_by(classifier, one) for one in left_out if one.source.startswith(_MORE)],
+        "left_out_source": [judged_by(classifier, one) for one in left_out if one.source == LEFT_OUT],
     }
     figures = {name: figures_of(some) for name, some in judged.items() if some}
     return temperature_of([one for some in judged.values() for one in some]), figures
+
+
+def _told_by(folder: Path, facts: Mapping[str, object]) -> tuple[float, dict[str, Any]]:
+    """The temperature and the figures that the manifest in a folder tells, if it is of the same files and plan."""
+    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    others = [name for name, fact in facts.items() if manifest.get(name) != fact]
+    if others or manifest["trained_on"] != _ALL_BUT:
+        raise BadPrompts(
+            f"the weights in {folder} were trained otherwise ({', '.join(others) or 'on all'}). Train without --all first."
+        )
+    return manifest["temperature"], {name: manifest[name] for name in FIGURES if name in manifest}
 
 
 def _sha256(path: Path) -> str:
@@ -222,6 +244,12 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--base", type=Path, default=home / "models" / MULTILINGUAL_E5_SMALL.file_name)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument(
+        "--all",
+        type=Path,
+        metavar="FOLDER",
+        help="leave nothing out; figures and temperature are of the weights in FOLDER",
+    )
     parser.add_argument("--epochs", type=int, default=Plan().epochs)
     parser.add_argument("--frozen", type=int, default=Plan().frozen)
     return parser.parse_args()
@@ -235,7 +263,7 @@ def main() -> None:
     plan = Plan(epochs=given.epochs, frozen=given.frozen)
     try:
         labels = given.labels if given.labels.is_file() else None
-        train_and_write(sorted(given.prompts.glob("*.jsonl")), labels, given.base, given.out, plan)
+        train_and_write(sorted(given.prompts.glob("*.jsonl")), labels, given.base, given.out, plan, given.all)
     except BadPrompts as problem:
         sys.exit(str(problem))
 

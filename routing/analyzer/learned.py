@@ -4,7 +4,7 @@
     prompt ─ rules ─ learned_features ──────────────────────────────┴ heads.npz: four linear heads
 
 The weights lie beside this file, with a manifest of what they were trained on (`training/train_classifier.py`). They are the
-lower half of multilingual-e5-small (MIT), cut to 22,000 pieces of its vocabulary, its upper layers trained further on prompts
+lower half of multilingual-e5-small (MIT), cut to 26,000 pieces of its vocabulary, its upper layers trained further on prompts
 of our own; onnxruntime runs it in 8-bit integers, as it runs the embedder. Chosen in docs/adr/0012-task-classifier.md.
 """
 

@@ -95,9 +95,9 @@ def test_of_a_very_long_prompt_the_ends_decide() -> None:
 
 def test_the_shipped_weights_are_small_and_say_what_they_were_trained_on() -> None:
     sizes = [(WEIGHTS / name).stat().st_size for name in (ENCODER, HEADS, MANIFEST)]
-    assert sum(sizes) <= 12_000_000
+    assert sum(sizes) <= 13_000_000
     manifest = json.loads((WEIGHTS / MANIFEST).read_text("utf-8"))
-    assert sum(file["rows"] for file in manifest["prompts"].values()) > 3_000
+    assert sum(file["rows"] for file in manifest["prompts"].values()) > 5_000
     assert manifest["held_out"]["category"][0] > manifest["held_out"]["rules_category"][0]
 
 

@@ -39,8 +39,9 @@ def test_the_projects_own_prompts_are_sound() -> None:
 
 
 def test_language_and_group_come_from_the_file(tmp_path: Path) -> None:
-    [one] = rows_of(written(tmp_path, [row(group="g1")], "extra-pt-2.jsonl"))
-    assert (one.language, one.group, one.source) == ("pt", "pt g1", "extra-pt-2")
+    for name in ("extra-pt-2", "more-pt-2", "pt-2"):
+        [one] = rows_of(written(tmp_path, [row(group="g1")], f"{name}.jsonl"))
+        assert (one.language, one.group, one.source) == ("pt", "pt g1", name)
 
 
 @pytest.mark.parametrize(

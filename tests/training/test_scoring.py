@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training.labelled import Labelled
-from training.scoring import Judged, calibration_error, figures_of, paraphrases_agree, temperature_of
+from training.scoring import Judged, calibration_error, figures_of, pairs_agree, paraphrases_agree, temperature_of
 
 
 def judged(said: int, group: str = "", odds: float = 3.0, **changes: Any) -> Judged:
@@ -44,6 +44,12 @@ def test_overconfident_odds_want_a_higher_temperature() -> None:
 def test_paraphrases_agree_where_all_of_a_group_got_one_category() -> None:
     some = [judged(0, "a"), judged(0, "a"), judged(0, "b"), judged(1, "b"), judged(2, "alone")]
     assert sorted(paraphrases_agree(some)) == [False, True]
+
+
+def test_of_three_paraphrases_one_of_which_stands_apart_one_pair_in_three_agrees() -> None:
+    some = [judged(0, "a"), judged(0, "a"), judged(1, "a"), judged(2, "alone")]
+    assert pairs_agree(some) == pytest.approx(1 / 3)
+    assert pairs_agree([*some, judged(0, "b"), judged(0, "b")]) == pytest.approx(2 / 3)
 
 
 def test_shares_come_with_their_interval_and_number() -> None:
