@@ -21,7 +21,7 @@ from typing import Literal, cast
 
 from routing.analyzer.reading import read
 from routing.catalog import Catalog
-from routing.errors import AssetError, SettingsError
+from routing.errors import AssetError, SettingsError, StoreUnavailable
 from routing.state import AnswerKey, Answers, AnswerToKeep, Embedder, SpareAnswer
 from routing.types import Answer, CachedBy, Conversation, Image, ModelResponse, Task, TaskAnalysis, VerificationStep
 
