@@ -133,7 +133,7 @@ async def test_a_worker_that_fails_on_the_wire_takes_only_what_needs_it_and_the_
 ) -> None:
     def script(prompt: str) -> str | int:
         if prompt.startswith("Divide"):
-            parts = [("rust", []), ("go", [1]), ("both", [2])]
+            parts: list[tuple[str, list[int]]] = [("rust", []), ("go", [1]), ("both", [2])]
             return json.dumps({"subtasks": [{"task": task, "needs": needs} for task, needs in parts]})
         return 500 if prompt.endswith("nothing else:\ngo") else f"<{prompt[-30:]}>"
 
