@@ -83,6 +83,53 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Course:
+    """What stays the same while a task is answered. ``low_budget`` is what to say of the emptiest one, where little is left."""
+
+    route: OpenRoute
+    catalog: Catalog
+    purse: Purse | None
+    low_budget: str | None
+    on_progress: OnProgress
+
+    def dispatch(self, analysis: TaskAnalysis, selection: ModelSelection) -> Dispatch:
+        """What a dispatch carries, its calls booked on the route and paid from its purse."""
+        return Dispatch(
+            catalog=self.catalog,
+            selection=selection,
+            analysis=analysis,
+            book=self.route.book,
+            book_tool=self.route.book_tool,
+            on_progress=self.on_progress,
+            purse=self.purse,
+            caller=self.route.task.caller,
+        )
+
+    def forget(self) -> None:
+        """Forget what the purse says of the calls so far; what they cost stays."""
+        if self.purse is not None:
+            self.purse.forget()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Brief:
+    """What models are chosen for. ``cost_microusd`` is what the whole is expected to cost, where it was read in parts."""
+
+    task: Task
+    analysis: TaskAnalysis
+    outlook: Outlook
+    cost_microusd: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """The models for a task, whose texts are known now where it is one for an embedding model."""
+
+    task: Task
+    selection: ModelSelection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Router:
     """The five stages, joined."""
 
@@ -133,35 +180,51 @@ class Router:
     async def answer(self, task: Task, route: OpenRoute, on_progress: OnProgress, purse: Purse | None) -> None:
         """Answer a task on a route that is being recorded, from this purse. Raises as `route` does, but for the deadline."""
         task = await self.resumed(task, route)
-        catalog = await self.catalog.current()
-        session_id = route.session_id or route.new_session_id
-        low = await self._low_budget(task.caller, session_id)
-        analysis = await self._understood(task, route)
-        task = self.apply_profile(task, analysis, catalog.registry)
-        question = await self.answers.question(task, analysis, catalog) if self.answers else None
-        if question and self.answers and (hit := await self.answers.find(question, catalog)):
-            _give_again(hit, route, catalog)
+        course = await self._course(task, route, on_progress, purse)
+        task, analysis = await self._understood(task, course)
+        question = await self.answers.question(task, analysis, course.catalog) if self.answers else None
+        if question is not None and await self._given_again(question, course):
             return
-        analysis = await self._reconsidered(task, route, catalog, purse, thrifty=low is not None)
-        asked = task
-        await on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
-        outlook = await self._outlook(task, analysis, catalog, key=route.route_id)
-        plan = self._plan(task, analysis, catalog, low=low, outlook=outlook)
-        if plan is not None:
-            dispatch = self._dispatch(task, route, catalog, plan.readers, purse=purse, on_progress=on_progress)
-            task, analysis = await self._read(task, plan, route, dispatch)
-        task, selection = self._selected(task, analysis, catalog, low=low, outlook=outlook)
-        selection = selection if task.texts else with_room(selection, analysis, catalog)
-        route.selection = selection if plan is None else replace(selection, estimated_cost_microusd=plan.cost_microusd)
-        route.baseline = self.recorder.baseline_of(catalog, "embedding" if task.texts else "chat")
-        request = await self._requested(task, route, selection, catalog)
-        dispatch = self._dispatch(task, route, catalog, selection, purse=purse, on_progress=on_progress)
-        dispatch = replace(dispatch, analysis=analysis)
-        await self._answered(task, route, request, dispatch)
-        if question is not None and may_be_kept(asked, analysis):
+        analysis = await self._reconsidered(task, course)
+        brief = await self._read(task, analysis, course)
+        choice = self._chosen(brief, course)
+        request = await self._requested(choice.task, course)
+        await self._answered(choice.task, request, course, course.dispatch(brief.analysis, choice.selection))
+        if question is not None and may_be_kept(task, brief.analysis):
             await self._keep(question, route)
         if self.shadows is not None and task.parent_id is None:
-            self.shadows.consider(route, task, request, catalog)
+            self.shadows.consider(route, choice.task, request, course.catalog)
+
+    async def _course(self, task: Task, route: OpenRoute, on_progress: OnProgress, purse: Purse | None) -> _Course:
+        return _Course(
+            route=route,
+            catalog=await self.catalog.current(),
+            purse=purse,
+            low_budget=await self._low_budget(task.caller, route.session_id or route.new_session_id),
+            on_progress=on_progress,
+        )
+
+    async def _given_again(self, question: Question, course: _Course) -> bool:
+        """Answer with what was answered before, where there is such."""
+        assert self.answers is not None  # noqa: S101 - the question is theirs
+        hit = await self.answers.find(question, course.catalog)
+        if hit is not None:
+            _give_again(hit, course.route, course.catalog)
+        return hit is not None
+
+    async def _read(self, task: Task, analysis: TaskAnalysis, course: _Course) -> _Brief:
+        """What the models are chosen for: the task, or notes in its place where it was read in parts."""
+        await course.on_progress(Progress(message=f"{analysis.category}, complexity {analysis.complexity}"))
+        route = course.route
+        outlook = await self._outlook(task, analysis, course.catalog, key=route.route_id)
+        plan = self._plan(task, analysis, course.catalog, low=course.low_budget, outlook=outlook)
+        if plan is None or self.reader is None:
+            return _Brief(task=task, analysis=analysis, outlook=outlook)
+        found = await self.reader.read(task, plan, course.dispatch(analysis, plan.readers))
+        course.forget()
+        route.notices += found.notices
+        route.whole_input_tokens = analysis.estimated_input_tokens  # the baseline is that of the whole prompt
+        return _Brief(task=found.task, analysis=found.analysis, outlook=outlook, cost_microusd=plan.cost_microusd)
 
     def _plan(
         self, task: Task, analysis: TaskAnalysis, catalog: Catalog, *, low: str | None, outlook: Outlook
@@ -175,38 +238,17 @@ class Router:
 
         return self.reader.planner.plan(task, analysis, catalog, select)
 
-    async def _read(self, task: Task, plan: Plan, route: OpenRoute, dispatch: Dispatch) -> tuple[Task, TaskAnalysis]:
-        """The task with notes in place of its prompt, and its analysis; the baseline is that of the whole prompt."""
-        assert self.reader is not None  # noqa: S101 - it made the plan
-        found = await self.reader.read(task, plan, dispatch)
-        if dispatch.purse is not None:
-            dispatch.purse.forget()
-        route.notices += found.notices
-        route.whole_input_tokens = dispatch.analysis.estimated_input_tokens
-        return found.task, found.analysis
-
-    def _dispatch(
-        self,
-        task: Task,
-        route: OpenRoute,
-        catalog: Catalog,
-        selection: ModelSelection,
-        *,
-        purse: Purse | None,
-        on_progress: OnProgress,
-    ) -> Dispatch:
-        """What a dispatch on this route carries, its calls booked there and paid from its purse."""
-        assert route.analysis is not None  # noqa: S101 - it was understood before
-        return Dispatch(
-            catalog=catalog,
-            selection=selection,
-            analysis=route.analysis,
-            book=route.book,
-            book_tool=route.book_tool,
-            on_progress=on_progress,
-            purse=purse,
-            caller=task.caller,
+    def _chosen(self, brief: _Brief, course: _Course) -> _Choice:
+        """The models for a brief, noted on the route with what its savings are measured against."""
+        task, selection = self._selected(
+            brief.task, brief.analysis, course.catalog, low=course.low_budget, outlook=brief.outlook
         )
+        if not task.texts:
+            selection = with_room(selection, brief.analysis, course.catalog)
+        expected = selection.estimated_cost_microusd if brief.cost_microusd is None else brief.cost_microusd
+        course.route.selection = replace(selection, estimated_cost_microusd=expected)
+        course.route.baseline = self.recorder.baseline_of(course.catalog, "embedding" if task.texts else "chat")
+        return _Choice(task=task, selection=selection)
 
     def purse_of(self, route: OpenRoute) -> Purse | None:
         """What a route pays from; ``None`` where nothing limits it."""
@@ -218,22 +260,23 @@ class Router:
             beyond_budgets=task.beyond_budgets,
         )
 
-    async def _requested(
-        self, task: Task, route: OpenRoute, selection: ModelSelection, catalog: Catalog
-    ) -> ModelRequest:
+    async def _requested(self, task: Task, course: _Course) -> ModelRequest:
         """The request for the models that were chosen, with the tools that can be run at the moment."""
+        route = course.route
         assert route.analysis is not None  # noqa: S101 - it was understood before it was chosen for
+        assert route.selection is not None  # noqa: S101 - as above
         if task.tools or route.analysis.requires_tool_use:
             await self.assembler.toolbox.look()
-        request = self.assembler.assemble(task, route.analysis, selection, catalog)
-        route.notices += [*selection.notices, *request.notices]
+        request = self.assembler.assemble(task, route.analysis, route.selection, course.catalog)
+        route.notices += [*route.selection.notices, *request.notices]
         return request
 
-    async def _answered(self, task: Task, route: OpenRoute, request: ModelRequest, dispatch: Dispatch) -> None:
+    async def _answered(self, task: Task, request: ModelRequest, course: _Course, dispatch: Dispatch) -> None:
         """Have the request answered and its answer checked, and note all of it on the route."""
         answering = Escalation(dispatcher=self.dispatcher, run_tests=self.run_tests)
         stronger, judge = (functools.partial(choose, task, dispatch) for choose in (self._stronger, self._judge))
         checked = await answering.answer(task, request, dispatch, stronger, judge)
+        route = course.route
         route.conversation, route.verification = checked.conversation, checked.steps
         answer = checked.conversation.answer
         if vectors := answer.response.vectors:
@@ -291,42 +334,32 @@ class Router:
         if self.answers is not None and route.conversation is not None and not route.tools:
             await self.answers.keep(question, route.conversation, route.verification)
 
-    async def _understood(self, task: Task, route: OpenRoute) -> TaskAnalysis:
+    async def _understood(self, task: Task, course: _Course) -> tuple[Task, TaskAnalysis]:
+        """The analysis, and the task with what its profile brings."""
         analysis = await self.analyzer.analyze(task)
         if task.pattern is not None:
             analysis = replace(analysis, pattern=task.pattern, role=task.role or "single")
-        route.analysis = analysis
-        route.notices += self.analyzer.notices
-        return analysis
+        course.route.analysis = analysis
+        course.route.notices += self.analyzer.notices
+        return self.apply_profile(task, analysis, course.catalog.registry), analysis
 
-    async def _reconsidered(
-        self, task: Task, route: OpenRoute, catalog: Catalog, purse: Purse | None, *, thrifty: bool
-    ) -> TaskAnalysis:
-        """The analysis, after a second opinion where it is uncertain; nobody is paid for one where to be ``thrifty``."""
-        assert route.analysis is not None  # noqa: S101 - it was understood before
-        analysis = route.analysis
+    async def _reconsidered(self, task: Task, course: _Course) -> TaskAnalysis:
+        """The analysis, after a second opinion where it is uncertain; nobody is paid for one where little money is left."""
+        analysis = course.route.analysis
+        assert analysis is not None  # noqa: S101 - it was understood before
         if task.role is not None or not self.second_opinion.wanted(task, analysis):
             return analysis
-        analyst = None if thrifty else self._analyst(task, analysis, catalog)
+        analyst = None if course.low_budget is not None else self._analyst(task, analysis, course.catalog)
 
         async def ask(request: ModelRequest) -> str:
             assert analyst is not None  # noqa: S101 - nobody asks where there is none
-            dispatch = Dispatch(
-                catalog=catalog,
-                selection=asking(analyst),
-                analysis=question(analysis),
-                book=route.book,
-                on_progress=_unheard,
-                purse=purse,
-                caller=task.caller,
-            )
+            dispatch = replace(course.dispatch(question(analysis), asking(analyst)), on_progress=_unheard)
             return (await self.dispatcher.dispatch(request, dispatch)).answer.response.text
 
         opinion = await self.second_opinion.on(task, analysis, ask if analyst else None)
-        if purse is not None:
-            purse.forget()
-        route.notices += opinion.notices
-        route.analysis = opinion.analysis
+        course.forget()
+        course.route.notices += opinion.notices
+        course.route.analysis = opinion.analysis
         return opinion.analysis
 
     async def _low_budget(self, caller: str, session_id: str | None) -> str | None:
