@@ -90,7 +90,7 @@ def test_ask_takes_a_schema_and_a_number_of_samples(terminal: Terminal, tmp_path
 
     assert [step["checked"][-1] for step in formed["verification"]] == ["schema", "schema"]
     assert len(alike["attempts"]) == 5  # two thirds of seven agree
-    assert "no JSON schema" in broken.stderr
+    assert "must hold one JSON object" in broken.stderr
 
 
 def test_ask_json_is_the_result_of_route_and_answer(terminal: Terminal) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 import anyio
 import pytest
 
+from routing.answers import AnswerCache
 from routing.budgets import Wallet
 from routing.errors import DeadlineExceeded, StoreUnavailable, UnknownHandle
 from routing.jobs import JobRunner, Running
@@ -73,7 +74,7 @@ class Remote:
     """A store at the other end of a line."""
 
     def __init__(self, store: SqliteStore, line: Line) -> None:
-        for name in ("ledger", "reports", "feedback", "sessions", "memories", "budgets", "jobs"):
+        for name in ("ledger", "reports", "feedback", "sessions", "memories", "budgets", "jobs", "answers"):
             setattr(self, name, Room(getattr(store, name), line))
 
     async def aclose(self) -> None: ...
@@ -293,6 +294,15 @@ async def test_what_the_choice_learns_from_is_done_without(tmp_path: Path) -> No
     async with place(tmp_path, "open") as at:
         at.line.state = "refuses"
         assert await at.guarded.feedback.experience("local", half_life_seconds=1, since=0) == Experience()
+
+
+async def test_answers_that_could_be_given_again_are_done_without(tmp_path: Path) -> None:
+    async with place(tmp_path, "open") as at:
+        cache = AnswerCache(store=at.guarded.answers, mode="exact")
+        at.it.router = replace(at.it.router, answers=cache)
+        at.line.state = "refuses"
+
+        assert (await at.ask()).cached is None
 
 
 async def test_a_reservation_from_before_the_outage_is_settled_after_it(tmp_path: Path) -> None:
