@@ -78,7 +78,7 @@ async def test_a_session_id_continues_the_conversation(
         first = data_of(await host.call_tool("route_and_answer", {"prompt": "My name is Ada."}))
         await host.call_tool("route_and_answer", {"prompt": "What is my name?", "session_id": first["session_id"]})
 
-    sent = [message["content"] for message in upstream.requests[1].body["messages"] if message["role"] != "system"]
+    sent = [message["content"] for message in upstream.requests[-1].body["messages"] if message["role"] != "system"]
     assert sent == ["My name is Ada.", "Paris.", "What is my name?"]
 
 
