@@ -30,6 +30,8 @@ from mcp.server import MCPServer
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.loopback import free_port, listening  # noqa: E402
+
 PROMPT = "What is the capital of France?"
 MODEL = "gpt-4.1"
 LEVELS = (1, 16, 64)
@@ -68,18 +70,6 @@ async def app(scope, receive, send):
 server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="critical"))
 server.run()
 """
-
-
-async def wait_for(port: int) -> None:
-    """Wait until the upstream listens."""
-    for _ in range(500):
-        try:
-            await (await anyio.connect_tcp("127.0.0.1", port)).aclose()
-        except OSError:
-            await anyio.sleep(0.02)
-        else:
-            return
-    raise RuntimeError("the upstream does not listen")
 
 
 async def sdk_call(client: openai.AsyncOpenAI) -> str:
@@ -171,11 +161,10 @@ async def compare(requests: int, port: int) -> list[dict[str, Any]]:
 
 async def main(requests: int) -> list[dict[str, Any]]:
     """Start the upstream and compare."""
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        port: int = listener.extra(anyio.abc.SocketAttribute.local_port)
+    port = free_port()
     with subprocess.Popen([sys.executable, "-c", UPSTREAM, str(port)]) as upstream:
         try:
-            await wait_for(port)
+            await listening(port)
             return await compare(requests, port)
         finally:
             upstream.terminate()

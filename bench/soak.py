@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from access.tokens import TokenFile  # noqa: E402
+from bench.loopback import free_port, listening  # noqa: E402
 
 WARM_UP = 200
 TENTHS = 10
@@ -119,24 +119,6 @@ async def house(callers: Sequence[str], *, upstream_seconds: float = 0.0, **sett
                 server.terminate()
                 server.wait(60)
                 upstream.terminate()
-
-
-def free_port() -> int:
-    """A port on which nothing listens yet."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-async def listening(port: int) -> None:
-    """Wait until something listens."""
-    for _ in range(1500):
-        try:
-            await (await anyio.connect_tcp("127.0.0.1", port)).aclose()
-        except OSError:
-            await anyio.sleep(0.02)
-        else:
-            return
-    raise RuntimeError(f"nothing listens on {port}")
 
 
 @asynccontextmanager

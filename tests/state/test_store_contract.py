@@ -133,7 +133,7 @@ def any_value_of(hint: Any) -> st.SearchStrategy[Any]:
         case (origin, (key, value)) if origin is Mapping:
             return st.dictionaries(any_value_of(key), any_value_of(value), max_size=3)
         case _:
-            raise NotImplementedError(hint)
+            raise TypeError(f"LEAVES does not say how to make a {hint}, which a field now holds")
 
 
 def route(route_id: str | None = None, **changes: Any) -> RouteRecord:
