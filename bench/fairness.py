@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 from bench.soak import HEADERS, House, client, house, message, percentiles, some  # noqa: E402
 
 QUIET_AGAIN_SECONDS = 15.0
+FLOODS_BEFORE = 2
 _HINT = re.compile(rb"Try again in (\d+) s")
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
@@ -89,7 +90,8 @@ async def steady(it: House, seconds: float) -> list[float]:
 async def main(calls: int, upstream: float, seconds: float) -> dict[str, Any]:
     """Quiet, flooded, quiet again."""
     async with house(["ann", "bob"], upstream_seconds=upstream) as it:
-        await flood(it.url, it.tokens["ann"], calls, 2)  # what a first flood leaves behind is there before and after
+        for _ in range(FLOODS_BEFORE):  # what first floods leave behind is there before and after
+            await flood(it.url, it.tokens["ann"], calls, seconds)
         await steady(it, 2)
         quiet, memory = await steady(it, seconds), [it.resident_mb]
         command = [sys.executable, __file__, "--as-ann", it.url, it.tokens["ann"]]

@@ -1,10 +1,12 @@
 """What the pipeline costs on top of the call: route_and_answer against a bare MCP tool and the bare SDK, in one run.
 
-    python bench/overhead.py [--requests 300] [--json]
+    python bench/overhead.py [--requests 600] [--json]
 
 All three ask the same loopback upstream, a process of its own that answers at once, over the same openai SDK, streamed. (a) is
-a one-tool MCPServer that makes the SDK call, (b) the SDK call alone. Prints per concurrency: CPU per request of this process in
-milliseconds, p50 and p99 in milliseconds, and the ratios to (a). Informs; gates nothing.
+a one-tool MCPServer that makes the SDK call, (b) the SDK call alone. They take turns, `ROUNDS` of them in an order that
+changes, since the pace of a shared machine changes too. Prints per concurrency: CPU per request of this process (the median of
+the rounds), p50 and p99 of all requests, in milliseconds; what is added to (a) (the median of the rounds, and its quartiles),
+and the ratios to it. Informs; gates nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ from bench.loopback import free_port, listening  # noqa: E402
 PROMPT = "What is the capital of France?"
 MODEL = "gpt-4.1"
 LEVELS = (1, 16, 64)
+ROUNDS = 20
 Call = Callable[[], Awaitable[object]]
 
 UPSTREAM = """
@@ -119,26 +123,66 @@ async def pointsman(url: str) -> AsyncGenerator[Call]:
             yield lambda: host.call_tool("route_and_answer", arguments)
 
 
-async def measure(call: Call, requests: int, concurrency: int) -> dict[str, float]:
-    """Make the calls, so many at a time."""
-    latencies: list[float] = []
-    left = iter(range(requests))
+@dataclass(slots=True)
+class Measured:
+    """One contender's rounds: CPU per request of each, and the latency of each request, in milliseconds."""
 
-    async def caller() -> None:
-        for _ in left:
-            started = time.perf_counter()
-            await call()
-            latencies.append(1000 * (time.perf_counter() - started))
+    cpu: list[float] = field(default_factory=list[float])
+    latencies: list[float] = field(default_factory=list[float])
 
-    cpu = time.process_time()
-    async with anyio.create_task_group() as group:
-        for _ in range(concurrency):
-            group.start_soon(caller)
-    cpu = 1000 * (time.process_time() - cpu) / requests
+    async def round(self, call: Call, requests: int, concurrency: int) -> None:
+        """Make the calls, so many at a time."""
+        left = iter(range(requests))
+
+        async def caller() -> None:
+            for _ in left:
+                started = time.perf_counter()
+                await call()
+                self.latencies.append(1000 * (time.perf_counter() - started))
+
+        cpu = time.process_time()
+        async with anyio.create_task_group() as group:
+            for _ in range(concurrency):
+                group.start_soon(caller)
+        self.cpu.append(1000 * (time.process_time() - cpu) / requests)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What is printed of it."""
+        return {
+            "cpu_ms": round(statistics.median(self.cpu), 2),
+            "p50_ms": round(statistics.median(self.latencies), 2),
+            "p99_ms": round(statistics.quantiles(self.latencies, n=100, method="inclusive")[98], 2),
+        }
+
+
+async def in_turns(contenders: dict[str, Call], requests: int, concurrency: int) -> dict[str, Measured]:
+    """Let them take turns; each one goes first as often as another."""
+    measured = {name: Measured() for name in contenders}
+    order = list(contenders)
+    for _ in range(ROUNDS):
+        for name in order:
+            await measured[name].round(contenders[name], max(2 * concurrency, requests // ROUNDS), concurrency)
+        order = [*order[1:], order[0]]
+    return measured
+
+
+def compared(level: int, measured: dict[str, Measured]) -> dict[str, Any]:
+    """A row of what is printed."""
+    figures = {name: each.figures for name, each in measured.items()}
+    mine, theirs = measured["pointsman"], measured["tool"]
+    low, middle, high = statistics.quantiles(
+        (ours - bare for ours, bare in zip(mine.cpu, theirs.cpu, strict=True)), n=4
+    )
+    ratios = {
+        f"{key}_ratio": figures["pointsman"][key] / figures["tool"][key] for key in ("cpu_ms", "p50_ms", "p99_ms")
+    }
     return {
-        "cpu_ms": round(cpu, 3),
-        "p50_ms": round(statistics.median(latencies), 2),
-        "p99_ms": round(statistics.quantiles(latencies, n=100)[98], 2),
+        "concurrency": level,
+        **figures,
+        "added_cpu_ms": round(middle, 2),
+        "added_cpu_quartiles_ms": [round(low, 2), round(high, 2)],
+        **{key: round(value, 2) for key, value in ratios.items()},
     }
 
 
@@ -148,14 +192,9 @@ async def compare(requests: int, port: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     async with bare_sdk(url) as sdk, bare_tool(url) as tool, pointsman(url) as ours:
         contenders = {"sdk": sdk, "tool": tool, "pointsman": ours}
-        for call in contenders.values():
-            await measure(call, 40, 4)
         for level in LEVELS:
-            figures = {name: await measure(call, requests, level) for name, call in contenders.items()}
-            added = figures["pointsman"]["cpu_ms"] - figures["tool"]["cpu_ms"]
-            by_key = {key: (figures["pointsman"][key], figures["tool"][key]) for key in ("p50_ms", "p99_ms")}
-            ratios = {f"{key}_ratio": round(mine / theirs, 2) for key, (mine, theirs) in by_key.items()}
-            rows.append({"concurrency": level, **figures, "added_cpu_ms": round(added, 2), **ratios})
+            await in_turns(contenders, ROUNDS, level)
+            rows.append(compared(level, await in_turns(contenders, requests, level)))
     return rows
 
 
@@ -172,7 +211,7 @@ async def main(requests: int) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--requests", type=int, default=600)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     for row in anyio.run(main, options.requests):
@@ -183,5 +222,6 @@ if __name__ == "__main__":
         for name in ("sdk", "tool", "pointsman"):
             print(f"  {name:>9}  " + "  ".join(f"{key} {value}" for key, value in row[name].items()))
         print(
-            f"  added CPU over the tool {row['added_cpu_ms']} ms, p50 x {row['p50_ms_ratio']}, p99 x {row['p99_ms_ratio']}"
+            f"  added CPU over the tool {row['added_cpu_ms']} ms (quartiles {row['added_cpu_quartiles_ms']}), "
+            f"CPU x {row['cpu_ms_ratio']}, p50 x {row['p50_ms_ratio']}, p99 x {row['p99_ms_ratio']}"
         )

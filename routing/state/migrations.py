@@ -519,6 +519,13 @@ CREATE INDEX answers_cache_by_context ON answers_cache (caller, context, kept_at
 CREATE INDEX answers_cache_by_expiry ON answers_cache (expires_at);
 """
 
+# Reports read sums, not these: each cost every route a page.
+_FEWER_INDEXES = """
+DROP INDEX routes_by_model;
+DROP INDEX routes_by_category;
+DROP INDEX attempts_by_model;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _LEDGER_AND_SESSIONS,
     _TOOLS_CALLED,
@@ -537,4 +544,5 @@ MIGRATIONS: tuple[str, ...] = (
     _OPINIONS,
     _PATTERNS,
     _ANSWERS_CACHE,
+    _FEWER_INDEXES,
 )

@@ -129,7 +129,7 @@ class SqlFeedback:
 async def summed_up(database: Tables) -> None:
     """See to it that every route that was written is in the sums."""
     if await database.read(_is_behind):
-        await database.write(sum_up)
+        await database.write(sum_up, durable=False)  # after a power cut they are added again
 
 
 async def sum_up(connection: Connection) -> None:

@@ -180,6 +180,40 @@ async def test_a_durable_write_waits_for_the_disk_and_another_only_for_its_commi
     assert flushed[0] == "quick"
 
 
+async def test_what_nobody_waits_for_goes_to_the_disk_together_with_what_somebody_does(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushes: list[int] = []
+
+    def to_disk(file: int) -> None:
+        os.fsync(file)
+        flushes.append(file)
+
+    monkeypatch.setattr("routing.state.database._to_disk", to_disk)
+    monkeypatch.setattr("routing.state.database._LONGEST_UNFLUSHED_SECONDS", 600.0)
+    for number in range(9):
+        await database.write(write_note(str(number)), durable=False)
+    assert not flushes
+
+    await database.write(write_note("durable"))
+
+    assert len(flushes) == 1
+
+
+async def test_what_nobody_waits_for_goes_to_the_disk_on_its_own(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed = threading.Event()
+
+    def to_disk(_: int) -> None:
+        flushed.set()
+
+    monkeypatch.setattr("routing.state.database._to_disk", to_disk)
+    await database.write(write_note("a"), durable=False)
+
+    assert await anyio.to_thread.run_sync(flushed.wait, 10)
+
+
 async def test_a_disk_that_takes_nothing_is_told_to_those_who_wait_for_it(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
