@@ -243,15 +243,16 @@ class RouteResult(Result):
     notices: list[str] = Field(default=[])
 
     @classmethod
-    def of(cls, record: RouteRecord) -> RouteResult:
-        """From the record of a completed route."""
+    def of(cls, record: RouteRecord, response: str | None = None, next_start_index: int | None = None) -> RouteResult:
+        """From the record of a completed route, with the whole of its answer or this part of it."""
         if record.analysis is None or record.model_used is None:
             raise ValueError(f"route {record.route_id} was not completed")
         return cls(
             session_id=record.session_id,
             route_id=record.route_id,
             status="partial" if record.is_partial else "completed",
-            response=record.text,
+            response=record.text if response is None else response,
+            next_start_index=next_start_index,
             finish_reason=record.finish_reason,
             model_used=record.model_used,
             task_analysis=AnalysisResult.of(record.analysis),
@@ -297,7 +298,7 @@ def answered(record: RouteRecord, counter: TokenCounter, start: int = 0) -> Call
     end = part_end(record.text, start, counter)
     rest = end if end < len(record.text) else None
     part = record.text[start:end]
-    result = RouteResult.of(record).model_copy(update={"response": part, "next_start_index": rest})
+    result = RouteResult.of(record, part, rest)
     by = f"{record.pattern} in {len(record.steps)} steps" if record.steps else result.model_used
     bill = f"{by}, {spoken_usd(record.cost_microusd)}, session_id {result.session_id}{_verdict_on(record)}"
     notices = "".join(

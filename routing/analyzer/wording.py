@@ -65,6 +65,8 @@ class Index:
     def find(self, text: str) -> dict[str, Found]:
         """The cues that a text holds, by label."""
         found: dict[str, Found] = {}
+        if not text:
+            return found
         folded = fold(text)
         for phrase, place in self._phrases_in(_TOKEN.findall(folded)):
             _note(found, phrase.cue, phrase.entry, place)
@@ -120,9 +122,10 @@ def is_greeting(text: str) -> bool:
     if len(text) > _LONGEST_GREETING_CHARS:
         return False
     folded = fold(text)
-    for greeting in map(fold, GREETINGS_ELSEWHERE):
-        if folded.startswith(greeting) and len(folded) <= len(greeting) + _LONGEST_GREETING:
-            return True
+    if not text.isascii():
+        for greeting in _GREETINGS_ELSEWHERE:
+            if folded.startswith(greeting) and len(folded) <= len(greeting) + _LONGEST_GREETING:
+                return True
     words = [word for word in _TOKEN.findall(folded) if word[0].isalnum()]
     return 0 < len(words) <= _LONGEST_GREETING and GREETINGS.issuperset(words)
 
@@ -136,5 +139,8 @@ def _note(found: dict[str, Found], cue: Cue, entry: str, place: Place) -> None:
     here.entries[entry] = None
     here.place = max(here.place, place)
 
+
+_GREETINGS_ELSEWHERE = tuple(map(fold, GREETINGS_ELSEWHERE))
+"""None of them in ASCII."""
 
 LEXICON = Index(CUES)

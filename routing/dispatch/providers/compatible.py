@@ -1,7 +1,8 @@
 """OpenAI-compatible Chat Completions, for every server that speaks it.
 
 Wire API: POST {base_url}/chat/completions, streamed. https://platform.openai.com/docs/api-reference/chat
-SDK: openai, whose own retries are off. What differs between servers comes as facts in the `Target`.
+SDK: openai, whose own retries are off. It hands the chunks over as the JSON that came: objects would cost 60 µs a token, and
+servers add fields of their own. What differs between servers comes as facts in the `Target`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, cast
 
 import httpx2 as httpx
 import openai
-from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletionChunk
-from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
 from routing.dispatch.faults import WRONG_SHAPE, broken_off, headroom
 from routing.dispatch.providers.openai_sdk import embedded, error_of, is_closed
@@ -32,6 +31,9 @@ from routing.types import (
     ToolSpec,
     Usage,
 )
+
+Json: TypeAlias = Mapping[str, Any]
+"""An object of the wire, not checked: what is not as it should be raises one of `WRONG_SHAPE` where it is read."""
 
 _TIMEOUT = httpx.Timeout(connect=10, read=300, write=30, pool=30)
 _FINISH_REASONS: Mapping[str, FinishReason] = {
@@ -76,12 +78,12 @@ class Compatible:
             async with await self._client.post(
                 "/chat/completions",
                 body=body_of(request, target),
-                cast_to=ChatCompletionChunk,
+                cast_to=object,
                 stream=True,
-                stream_cls=openai.AsyncStream[ChatCompletionChunk],
+                stream_cls=openai.AsyncStream[object],
             ) as stream:
                 async for chunk in stream:
-                    await on_text(reply.add(chunk))
+                    await on_text(reply.add(cast("Json", chunk)))
                 return replace(response_of(reply, target), headroom=headroom(stream.response.headers))
         except (openai.APIError, httpx.HTTPError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
@@ -176,11 +178,12 @@ class _Call:
     name: str = ""
     arguments: str = ""
 
-    def is_another(self, delta: ChoiceDeltaToolCall) -> bool:
+    def is_another(self, delta: Json) -> bool:
         """Whether a piece begins another call. Some servers give every call the number 0, and some give no ids."""
-        if delta.id and self.id:
-            return delta.id != self.id
-        return bool(self.name and delta.function and delta.function.name and not delta.id)
+        begun = delta.get("id")
+        if begun and self.id:
+            return bool(begun != self.id)
+        return bool(self.name and _part(delta, "function").get("name") and not begun)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -192,38 +195,47 @@ class _Reply:
     text: list[str] = field(default_factory=list[str])
     reasoning: list[str] = field(default_factory=list[str])
     calls: list[_Call] = field(default_factory=list[_Call])
-    calls_by_number: dict[int, _Call] = field(default_factory=dict[int, _Call])
+    calls_by_number: dict[int | None, _Call] = field(default_factory=dict[int | None, _Call])
     refused: bool = False
     finish_reason: str | None = None
-    usage: CompletionUsage | None = None
+    usage: Json | None = None
 
-    def add(self, chunk: ChatCompletionChunk) -> str:
+    def add(self, chunk: Json) -> str:
         """Take a chunk in, and return the text that it adds."""
-        self.id = chunk.id or self.id
-        self.model = getattr(chunk, "model", None) or self.model  # some servers leave it out
-        self.usage = chunk.usage or self.usage
-        choice = next(iter(chunk.choices or ()), None)
-        if choice is None:
+        self.id = chunk.get("id") or self.id
+        self.model = chunk.get("model") or self.model  # some servers leave it out
+        self.usage = chunk.get("usage") or self.usage
+        choices: Sequence[Json] = chunk.get("choices") or ()
+        if not choices:
             return ""
-        self.finish_reason = choice.finish_reason or self.finish_reason
-        for delta in choice.delta.tool_calls or ():
-            self._add_to_call(delta)
-        extra = choice.delta.model_extra or {}
-        self.reasoning.append(extra.get(_REASONING) or "")
-        self.refused = self.refused or bool(choice.delta.refusal)
-        added = choice.delta.content or choice.delta.refusal or ""
+        choice = choices[0]
+        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        delta: Json = choice["delta"]
+        pieces: Sequence[Json] = delta.get("tool_calls") or ()
+        for piece in pieces:
+            self._add_to_call(piece)
+        self.reasoning.append(delta.get(_REASONING) or "")
+        refusal: str = delta.get("refusal") or ""
+        self.refused = self.refused or bool(refusal)
+        added: str = delta.get("content") or refusal
         self.text.append(added)
         return added
 
-    def _add_to_call(self, delta: ChoiceDeltaToolCall) -> None:
-        call = self.calls_by_number.get(delta.index)
+    def _add_to_call(self, delta: Json) -> None:
+        number = delta.get("index")
+        call = self.calls_by_number.get(number)
         if call is None or call.is_another(delta):
-            call = self.calls_by_number[delta.index] = _Call()
+            call = self.calls_by_number[number] = _Call()
             self.calls.append(call)
-        call.id = delta.id or call.id
-        if delta.function is not None:
-            call.name += delta.function.name or ""
-            call.arguments += delta.function.arguments or ""
+        call.id = delta.get("id") or call.id
+        function = _part(delta, "function")
+        call.name += function.get("name") or ""
+        call.arguments += function.get("arguments") or ""
+
+
+def _part(of: Json, name: str) -> Json:
+    """An object inside another one; an empty one where it is missing or null."""
+    return cast("Json", of.get(name) or {})
 
 
 def response_of(reply: _Reply, target: Target) -> ModelResponse:
@@ -246,18 +258,19 @@ def response_of(reply: _Reply, target: Target) -> ModelResponse:
     )
 
 
-def usage_of(usage: CompletionUsage | None) -> Usage | None:
+def usage_of(usage: Json | None) -> Usage | None:
     """Cached input and reasoning output are included in OpenAI's totals.
 
     Some servers (xAI) leave reasoning out of ``completion_tokens`` but not out of the total; the larger one is booked.
     """
     if usage is None:
         return None
-    read, reasoning = usage.prompt_tokens_details, usage.completion_tokens_details
+    read, written = _part(usage, "prompt_tokens_details"), _part(usage, "completion_tokens_details")
+    prompt_tokens: int = usage["prompt_tokens"]
     return Usage(
-        input_tokens=usage.prompt_tokens,
-        output_tokens=max(usage.completion_tokens, (usage.total_tokens or 0) - usage.prompt_tokens),
-        cache_read_tokens=(read.cached_tokens or 0) if read else 0,
-        cache_write_tokens=(getattr(read, "cache_write_tokens", None) or 0) if read else 0,
-        reasoning_tokens=(reasoning.reasoning_tokens or 0) if reasoning else 0,
+        input_tokens=prompt_tokens,
+        output_tokens=max(usage["completion_tokens"], (usage.get("total_tokens") or 0) - prompt_tokens),
+        cache_read_tokens=read.get("cached_tokens") or 0,
+        cache_write_tokens=read.get("cache_write_tokens") or 0,
+        reasoning_tokens=written.get("reasoning_tokens") or 0,
     )
