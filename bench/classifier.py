@@ -1,6 +1,7 @@
 """The task classifier on prompts that it was not trained on, beside the rules alone; and how long it takes.
 
-    python bench/classifier.py                          # what the manifest says of prompts left out, and the latency
+    python bench/classifier.py                          # the shipped weights on training/held_out, which nobody trains on; what
+                                                        # the manifest says of a training with prompts left out; the latency
     python bench/classifier.py --labels FILE.jsonl      # the shipped weights on other prompts
     python bench/classifier.py --leave-out ru           # trains without a language, a file (en-3) or a source of labels (bfcl)
 
@@ -16,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from training.scoring import figures_of, judged_by  # noqa: E402
 from training.train_classifier import FIGURES, LABELS, LABELS_OF_A_KIND, Trainer  # noqa: E402
 
 PROMPTS = ROOT / "training" / "prompts"
+HELD_OUT = ROOT / "training" / "held_out"
 _WARM_UP = 50
 _TIMED = 1_000
 
@@ -55,10 +57,10 @@ def without(left_out: str, base: Path) -> dict[str, Any]:
     return figures_of([judged_by(classifier, one) for one in theirs])
 
 
-def on_labels(path: Path) -> dict[str, Any]:
-    """The shipped weights on a file of labelled prompts."""
+def on_labels(paths: Iterable[Path]) -> dict[str, Any]:
+    """The shipped weights on files of labelled prompts."""
     classifier = load()
-    return figures_of([judged_by(classifier, one) for one in rows_of(path)])
+    return figures_of([judged_by(classifier, one) for path in sorted(paths) for one in rows_of(path)])
 
 
 async def latency(prompts: Sequence[Labelled]) -> dict[str, float]:
@@ -91,12 +93,13 @@ def main() -> None:
     if given.leave_out:
         figures = without(given.leave_out, given.base)
     elif given.labels:
-        figures = on_labels(given.labels)
+        figures = on_labels([given.labels])
     else:
         prompts = read_prompts(PROMPTS.glob("*.jsonl"))
         every = prompts[:: max(1, len(prompts) // (_WARM_UP + _TIMED))]
         manifest = json.loads((WEIGHTS / MANIFEST).read_text("utf-8"))
-        figures = {name: manifest[name] for name in ("trained_on", *FIGURES) if name in manifest}
+        figures = {"never_trained_on": on_labels(HELD_OUT.glob("*.jsonl"))}
+        figures |= {name: manifest[name] for name in ("trained_on", *FIGURES) if name in manifest}
         figures["latency_ms"] = anyio.run(latency, every)
     print(json.dumps(figures, indent=1))
 

@@ -219,6 +219,8 @@ def _kept(record: RouteRecord) -> RouteRecord:
     if record.selection is None:
         return record
     considered = tuple(rejection for rejection in record.selection.rejections if rejection.configured)
+    if len(considered) == len(record.selection.rejections):
+        return record
     return replace(record, selection=replace(record.selection, rejections=considered))
 
 

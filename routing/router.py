@@ -245,8 +245,9 @@ class Router:
         )
         if not task.texts:
             selection = with_room(selection, brief.analysis, course.catalog)
-        expected = selection.estimated_cost_microusd if brief.cost_microusd is None else brief.cost_microusd
-        course.route.selection = replace(selection, estimated_cost_microusd=expected)
+        course.route.selection = selection
+        if brief.cost_microusd is not None:
+            course.route.selection = replace(selection, estimated_cost_microusd=brief.cost_microusd)
         course.route.baseline = self.recorder.baseline_of(course.catalog, "embedding" if task.texts else "chat")
         return _Choice(task=task, selection=selection)
 

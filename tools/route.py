@@ -156,7 +156,8 @@ async def _routed(
     """Route a task; where a budget does not allow it, ask the host's user, if the host can, whether to go on."""
     jobs, on_progress = services_of(ctx).jobs, relay(ctx)
     said = _said_already(ctx)
-    task = replace(task, beyond_budgets=bool(said))
+    if said:
+        task = replace(task, beyond_budgets=True)
     try:
         return await jobs.route(task, on_progress, deadline_seconds=deadline_seconds, detach=detach, work=work)
     except BudgetExceeded as refusal:

@@ -3,6 +3,8 @@
 
     {"prompt", "category", "complexity": 1-5, "tools": bool, "output": "short"|"medium"|"long", "style", "group"?}
 
+`training/held_out/` has the same form: prompts whose author had seen none of the others. They only ever measure.
+
 Prompts of one ``group`` say the same in other words. Other people's labels (`sampled`) tell the category and nothing else.
 """
 
@@ -30,7 +32,7 @@ LEFT_OUT = "extra-rough"
 
 _COMPLEXITIES = (1, 2, 3, 4, 5)
 _LENGTHS = ("short", "medium", "long")
-_FILE = re.compile(r"(?:extra-|more-)?(?P<language>[a-z]{2})(?:-.*)?")
+_FILE = re.compile(r"(?:extra-|more-|third-)?(?P<language>[a-z]{2})(?:-.*)?")
 
 
 class BadPrompts(Exception):  # noqa: N818 - named for what is wrong

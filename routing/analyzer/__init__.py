@@ -66,8 +66,10 @@ class RulesAnalyzer:
             return await self._of_texts(task, analysis_of(task, found, TokenCount(tokens=0, exact=True))), found
         history = task.history or ()
         total = await self._count((*history, Message(role="user", content=task.prompt)), task.system or "")
-        droppable = (await self._count(history, "")).tokens if history else 0
-        analysis = replace(analysis_of(task, found, total), history_tokens=min(droppable, total.tokens))
+        analysis = analysis_of(task, found, total)
+        if history:
+            droppable = (await self._count(history, "")).tokens
+            analysis = replace(analysis, history_tokens=min(droppable, total.tokens))
         return (_with_images(analysis, len(task.images)) if task.images else analysis), found
 
     async def _of_texts(self, task: Task, analysis: TaskAnalysis) -> TaskAnalysis:

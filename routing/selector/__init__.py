@@ -227,9 +227,10 @@ def _reasons(needs: Requirements) -> dict[str, str | None]:
 
 def _forced(name: str, needs: Requirements) -> ModelSelection:
     model = needs.catalog.find(name)
-    without_history = replace(needs, input_tokens=needs.input_tokens - needs.analysis.history_tokens)
-    if rejection(model, needs) and (reason := rejection(model, without_history)):
-        raise NoEligibleModel(f"force_model {model.model_id} cannot take this task: {reason}.")
+    if rejection(model, needs):
+        without_history = replace(needs, input_tokens=needs.input_tokens - needs.analysis.history_tokens)
+        if reason := rejection(model, without_history):
+            raise NoEligibleModel(f"force_model {model.model_id} cannot take this task: {reason}.")
     cost = expected_cost(model, needs)
     unpriced = () if cost is not None else (f"The price of {model.model_id} is unknown: its cost cannot be told.",)
     return ModelSelection(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from routing.types import CATEGORIES
 from training.labelled import LEAST_OF_EACH, UNKNOWN, BadPrompts, read_prompts, rows_of, sampled
 
 PROMPTS = Path(__file__).resolve().parents[2] / "training" / "prompts"
+HELD_OUT = PROMPTS.parent / "held_out"
 
 
 def row(prompt: str = "hi", **changes: Any) -> dict[str, Any]:
@@ -74,6 +76,16 @@ def test_a_line_that_is_no_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "de.jsonl").write_text("{", "utf-8")
     with pytest.raises(BadPrompts, match="line 1"):
         rows_of(tmp_path / "de.jsonl")
+
+
+def test_what_measures_the_weights_is_in_all_languages_and_was_not_trained_on() -> None:
+    trained_on = {"".join(filter(str.isalnum, one.prompt.casefold())) for one in read_prompts(PROMPTS.glob("*.jsonl"))}
+    held_out = [one for path in HELD_OUT.glob("*.jsonl") for one in rows_of(path)]
+
+    assert not [one.prompt for one in held_out if "".join(filter(str.isalnum, one.prompt.casefold())) in trained_on]
+    assert {one.language for one in held_out} == {"en", "es", "fr", "de", "pt", "it", "zh", "ja", "hi", "ar", "ru"}
+    assert {one.category for one in held_out} == set(CATEGORIES)
+    assert min(Counter(one.group for one in held_out).values()) == 3
 
 
 def test_one_category_only_or_too_few_prompts_are_refused_with_how_many_are_needed(tmp_path: Path) -> None:
