@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from zipfile import BadZipFile
 
 from routing.errors import AssetError
-from routing.learning.features import features_of
 from routing.learning.policy import Calibration, Verdict
 
 if TYPE_CHECKING:
@@ -200,7 +199,7 @@ class QualityModel:
             AssetError: there are no outcomes of a model that is given by name alone.
 
         """
-        features = [features_of(prompt) for prompt in prompts]
+        features = _features_of(prompts)
         gap = self.gaps.get((_canonical(_name_of(weak)), _canonical(_name_of(strong))))
         if gap is not None:
             return [float(value) for value in gap.predict(features, self.recogniser)]
@@ -218,7 +217,7 @@ class QualityModel:
             AssetError: there are no outcomes of a model that is given by name alone.
 
         """
-        return self._probabilities([features_of(prompt) for prompt in prompts], models)
+        return self._probabilities(_features_of(prompts), models)
 
     def ability(self, model: str | Facts) -> float:
         """The model's place on the scale of `routing.learning.abilities`.
@@ -268,6 +267,12 @@ _REMEDY = "Train it again with `server.py train`; until then the rules and the d
 
 def _name_of(model: str | Facts) -> str:
     return model if isinstance(model, str) else model.model_id
+
+
+def _features_of(prompts: Sequence[str]) -> list[Features]:
+    from routing.learning.features import features_of  # noqa: PLC0415 - word lists that nobody needs before the weights
+
+    return [features_of(prompt) for prompt in prompts]
 
 
 def _canonical(name: str) -> str:

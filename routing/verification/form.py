@@ -7,8 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from routing.analyzer.language import language_of
-from routing.analyzer.wording import fold
 from routing.types import Finding
 from routing.verification.work import Work
 
@@ -89,9 +87,17 @@ def fits_schema(work: Work) -> Finding | None:
     return Finding(check="schema", passed=not misfits, detail=detail)
 
 
+def _folded(text: str) -> str:
+    from routing.analyzer.wording import fold  # noqa: PLC0415 - the rules are imported with the first task
+
+    return fold(text)
+
+
 def speaks_language(work: Work) -> Finding | None:
     """The language that the instruction names, of an answer that is long enough to tell."""
-    named = [LANGUAGES[match["language"]] for match in _INTO.finditer(fold(work.asked))]
+    from routing.analyzer.language import language_of  # noqa: PLC0415 - the rules are imported with the first task
+
+    named = [LANGUAGES[match["language"]] for match in _INTO.finditer(_folded(work.asked))]
     if len(set(named)) != 1 or sum(letter.isalpha() for letter in work.answer) < _FEWEST_LETTERS:
         return None
     spoken, wanted = language_of(work.answer), named[0]
@@ -103,7 +109,7 @@ def speaks_language(work: Work) -> Finding | None:
 
 def has_length(work: Work) -> Finding | None:
     """The number of words, sentences or bullet points that the instruction bounds."""
-    bound = _LENGTH.search(fold(work.asked))
+    bound = _LENGTH.search(_folded(work.asked))
     if bound is None or work.schema is not None:
         return None
     number = _NUMBERS.get(bound["number"]) or int(bound["number"])
