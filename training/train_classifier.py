@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a folder of programs, no package
-"""Train the task classifier: prompts → `routing/analyzer/weights`. About half an hour on an idle core.
+"""Train the task classifier: prompts → `routing/analyzer/weights`. About 45 minutes on an idle core.
 
     OPENBLAS_NUM_THREADS=1 python training/train_classifier.py [--prompts FOLDER] [--labels FILE] [--base FILE] --out MEASURED
     OPENBLAS_NUM_THREADS=1 python training/train_classifier.py … --all MEASURED
@@ -60,10 +60,10 @@ WINDOW = 192
 LABELS = ROOT.parent / "shared" / "data" / "task_labels" / "labels.jsonl.gz"
 LABELS_OF_A_KIND = 30
 
-FIGURES = ("held_out", "held_out_rough", "held_out_more", "left_out_source")
+FIGURES = ("held_out", "held_out_rough", "held_out_more", "held_out_third", "left_out_source")
 """What the manifest tells figures of."""
 
-_MORE = "more-"
+_LATER = {"held_out_more": "more-", "held_out_third": "third-"}
 _ALL_BUT = f"all but every fifth group and {LEFT_OUT}.jsonl, which the figures are of"
 _ALL = f"all prompts; the figures and the temperature are of a training without every fifth group and {LEFT_OUT}.jsonl"
 
@@ -203,15 +203,17 @@ def train_and_write(  # noqa: PLR0917 - where from, where to, and how
 def measured(classifier: LearnedClassifier, left_out: Sequence[Labelled]) -> tuple[float, dict[str, Any]]:
     """The temperature and the figures on prompts that were not trained on: every fifth group, said roughly too, and a source.
 
-    Of the files ``more-…`` the fifth group is told apart, so that ``held_out`` stays what it was before there were any.
+    Of the files ``more-…`` and ``third-…`` the fifth group is told apart, so that ``held_out`` stays what it was before there
+    were any.
     """
-    fold = [one for one in left_out if one.source != LEFT_OUT and not one.source.startswith(_MORE)]
+    fold = [one for one in left_out if one.source != LEFT_OUT and not one.source.startswith(tuple(_LATER.values()))]
     judged = {
         "held_out": [judged_by(classifier, one) for one in fold],
         "held_out_rough": [judged_by(classifier, roughened(one, half=1)) for one in fold],
-        "held_out_more": [judged_by(classifier, one) for one in left_out if one.source.startswith(_MORE)],
         "left_out_source": [judged_by(classifier, one) for one in left_out if one.source == LEFT_OUT],
     }
+    for name, files in _LATER.items():
+        judged[name] = [judged_by(classifier, one) for one in left_out if one.source.startswith(files)]
     figures = {name: figures_of(some) for name, some in judged.items() if some}
     return temperature_of([one for some in judged.values() for one in some]), figures
 
