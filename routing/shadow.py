@@ -80,7 +80,7 @@ class Shadows:
 
     def consider(self, route: OpenRoute, task: Task, request: ModelRequest, catalog: Catalog) -> None:
         """Begin the shadow of a route that has been answered, where it is to have one."""
-        if len(self._under_way) >= MOST_AT_ONCE or not is_drawn(route.route_id, self._share):
+        if not self._share or len(self._under_way) >= MOST_AT_ONCE or not is_drawn(route.route_id, self._share):
             return
         shown = _shown(route, task, request, catalog)
         if shown is None:
