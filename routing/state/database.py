@@ -126,12 +126,25 @@ class _Flusher:
         self._path = path
         self._file = os.open(f"{path}-wal", os.O_RDWR)
         self._queue: SimpleQueue[Sequence[_Write[Any]] | None] = SimpleQueue()
+        self._owes = False
+        self._asked_at = time.monotonic()
         self._thread = threading.Thread(target=self._serve, name="sqlite-flusher", daemon=True)
         self._thread.start()
 
-    def take(self, committed: Sequence[_Write[Any]]) -> None:
-        """Flush, and answer these."""
-        self._queue.put(committed)
+    def take(self, waiting: Sequence[_Write[Any]]) -> None:
+        """Flush, and answer these; where there are none, flush with what comes within `_LONGEST_UNFLUSHED_SECONDS`."""
+        self._owes = True
+        if waiting or time.monotonic() - self._asked_at >= _LONGEST_UNFLUSHED_SECONDS:
+            self._ask(waiting)
+
+    def pay(self) -> None:
+        """Flush what nobody waits for."""
+        if self._owes:
+            self._ask(())
+
+    def _ask(self, waiting: Sequence[_Write[Any]]) -> None:
+        self._owes, self._asked_at = False, time.monotonic()
+        self._queue.put(waiting)
 
     def close(self) -> None:
         """Flush what was taken, then end."""
@@ -143,12 +156,8 @@ class _Flusher:
         taken: list[Sequence[_Write[Any]] | None] = []
         while None not in taken:
             taken = [self._queue.get()]
-            until = time.monotonic() + _LONGEST_UNFLUSHED_SECONDS
-            while taken[-1] == [] and (left := until - time.monotonic()) > 0:  # nobody waits: others may come meanwhile
-                with suppress(Empty):
-                    taken.append(self._queue.get(timeout=left))
             taken += [self._queue.get() for _ in range(self._queue.qsize())]
-            self._flush([write for committed in taken for write in committed or ()])
+            self._flush([write for waiting in taken for write in waiting or ()])
 
     def _flush(self, waiting: Sequence[_Write[Any]]) -> None:
         try:
@@ -288,7 +297,7 @@ class Database:
 
     def _serve(self, connection: apsw.Connection) -> None:
         log, flusher = _Log(connection), _Flusher(self._path)
-        while batch := self._next_batch(connection):
+        while batch := self._next_batch(connection, flusher):
             self._commit(connection, batch)
             for write in batch:
                 if not write.durable:
@@ -303,23 +312,25 @@ class Database:
         flusher.close()
         connection.close()
 
-    def _next(self, connection: apsw.Connection) -> _Write[Any] | None:
+    def _next(self, connection: apsw.Connection, flusher: _Flusher) -> _Write[Any] | None:
         """Wait for a write; nothing when it is time to close. What can wait is done in a pause."""
-        try:
+        with suppress(Empty):
+            return self._queue.get(timeout=_LONGEST_UNFLUSHED_SECONDS)
+        flusher.pay()
+        with suppress(Empty):
             return self._queue.get(timeout=_PAUSE_SECONDS)
-        except Empty:
-            self._do_what_can_wait(connection)
-            return self._queue.get()
+        self._do_what_can_wait(connection)
+        return self._queue.get()
 
     def _do_what_can_wait(self, connection: apsw.Connection) -> None:
         self._put_off = 0
         self._do(connection, self._unhurried, what="what can wait")
 
-    def _next_batch(self, connection: apsw.Connection) -> list[_Write[Any]]:
+    def _next_batch(self, connection: apsw.Connection, flusher: _Flusher) -> list[_Write[Any]]:
         """Wait for a write, and take what is queued behind it; nothing when it is time to close."""
         batch: list[_Write[Any]] = []
         while not batch or (len(batch) < _MOST_WRITES_PER_COMMIT and not self._queue.empty()):
-            write = self._queue.get() if batch else self._next(connection)
+            write = self._queue.get() if batch else self._next(connection, flusher)
             if write is None:
                 if batch:
                     self._queue.put(None)  # close after this batch
