@@ -648,7 +648,10 @@ class Reports(Protocol):
     async def decisions(
         self, caller: str, *, since: float | None, after: int | None = None, routes: int = 1000, scored: bool = False
     ) -> DecidedPage:
-        """Return up to ``routes`` completed routes from ``since`` on as choices; only those with feedback where ``scored``."""
+        """Return up to ``routes`` completed routes from ``since`` on as choices, oldest first, after the row ``after``.
+
+        Only those with feedback where ``scored``, and of them the latest `routing.state.sql_reports.MOST_SCORED`.
+        """
         ...
 
 

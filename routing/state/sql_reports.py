@@ -45,6 +45,9 @@ from routing.state.tables import Connection, Row, Tables
 from routing.types import Usage
 
 T = TypeVar("T")
+MOST_SCORED = 10_000
+"""Of a caller's scored routes, the latest so many are told as choices."""
+
 HOURS_KEPT_SECONDS = 3 * 86_400
 _DAY_SECONDS = 86_400
 _ALL_TIME = 10**12
@@ -83,9 +86,15 @@ class SqlReports:
     async def decisions(
         self, caller: str, *, since: float | None, after: int | None = None, routes: int = 1000, scored: bool = False
     ) -> DecidedPage:
-        bindings = {"caller": stored(caller), "since": since or 0, "after": after or 0, "routes": routes}
-        statement = _SELECT_DECIDED % ("JOIN" if scored else "LEFT JOIN")
-        return await self.database.read(partial(_select_decided, statement=statement, bindings=bindings))
+        bindings = {
+            "caller": stored(caller),
+            "since": since or 0,
+            "after": after or 0,
+            "routes": routes,
+            "most": MOST_SCORED,
+        }
+        statements = _SCORED_STATEMENTS if scored else _DECIDED_STATEMENTS
+        return await self.database.read(partial(_select_decided, statements=statements, bindings=bindings))
 
     async def remove_expired(self, connection: Connection) -> None:
         """Let go of old hours, and of routes that are too old, some at a time; the sums by the day stay."""
@@ -284,18 +293,40 @@ FROM (
 _SELECT_DECIDED = """
 SELECT id, routes.route_id, routes.started_at, routes.category, routes.complexity, selection, model_used, tools_microusd,
   cost_microusd, score
-FROM routes %s feedback ON feedback.route_id = routes.route_id
-WHERE routes.caller = :caller AND routes.started_at >= :since AND id > :after AND outcome = 'completed'
-  AND selection IS NOT NULL
+FROM {source}
+WHERE {condition} AND routes.started_at >= :since AND id > :after AND outcome = 'completed' AND selection IS NOT NULL
 ORDER BY id LIMIT :routes
 """
 
 _SELECT_USAGES = """
-SELECT route_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens
-FROM routes JOIN attempts USING (route_id)
-WHERE caller = :caller AND id BETWEEN :first AND :last AND model_id = model_used AND routes.outcome = 'completed'
+SELECT routes.route_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens
+FROM {source} CROSS JOIN attempts
+WHERE {condition} AND id BETWEEN :first AND :last AND attempts.route_id = routes.route_id AND attempts.model_id = model_used
+  AND routes.outcome = 'completed'
 ORDER BY id, position
 """
+
+_EVERY: Mapping[str, str] = {
+    "source": "routes LEFT JOIN feedback ON feedback.route_id = routes.route_id",
+    "condition": "routes.caller = :caller",
+}
+
+# In SQLite, CROSS JOIN also says what is looked at first: few routes have feedback.
+_SCORED: Mapping[str, str] = {
+    "source": "feedback CROSS JOIN routes",
+    "condition": """
+  feedback.caller = :caller AND feedback.route_id = routes.route_id AND routes.caller = :caller AND feedback.started_at >= (
+    SELECT coalesce(min(started_at), 0) FROM (
+      SELECT started_at FROM feedback WHERE caller = :caller AND started_at >= :since
+      ORDER BY started_at DESC LIMIT :most
+    ) AS latest
+  )""",
+}
+_DECIDED_STATEMENTS = (
+    _SELECT_DECIDED.format(**_EVERY),
+    _SELECT_USAGES.format(source="routes", condition=_EVERY["condition"]),
+)
+_SCORED_STATEMENTS = _SELECT_DECIDED.format(**_SCORED), _SELECT_USAGES.format(**_SCORED)
 
 
 async def _select_usage(connection: Connection, *, caller: str, since: int | None, span: Span) -> UsageSums:
@@ -365,10 +396,11 @@ async def _select_page(connection: Connection, *, bindings: Row) -> LedgerPage:
     return LedgerPage(lines=tuple(_line_of(row) for row in rows), after=ids[-1] if full else None)
 
 
-async def _select_decided(connection: Connection, *, statement: str, bindings: Row) -> DecidedPage:
-    rows = await connection.select(statement, bindings)
-    span = {"caller": bindings["caller"], "first": rows[0]["id"], "last": rows[-1]["id"]} if rows else None
-    spent = await connection.select(_SELECT_USAGES, span) if span else []
+async def _select_decided(connection: Connection, *, statements: tuple[str, str], bindings: Row) -> DecidedPage:
+    choices, spending = statements
+    rows = await connection.select(choices, bindings)
+    span = {"first": rows[0]["id"], "last": rows[-1]["id"]} if rows else None
+    spent = await connection.select(spending, {**bindings, **span}) if span else []
     usages = {route_id: tuple(map(_usage_of, some)) for route_id, some in groupby(spent, key=itemgetter("route_id"))}
     full = len(rows) == bindings["routes"]
     return DecidedPage(

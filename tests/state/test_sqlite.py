@@ -19,6 +19,7 @@ import pytest
 from routing.errors import SettingsError
 from routing.state.migrations import MIGRATIONS
 from routing.state.sql_ledger import _SELECT_HEALTH  # pyright: ignore[reportPrivateUsage] - its plan is looked at
+from routing.state.sql_reports import _SCORED_STATEMENTS  # pyright: ignore[reportPrivateUsage] - as above
 from routing.state.sqlite import SqliteStore
 from routing.state.tables import HOUSEKEEPING_SECONDS
 from routing.types import Message, ModelSelection, Rejection, RouteRecord, TaskAnalysis, ToolCall, Usage
@@ -242,6 +243,17 @@ async def test_what_a_period_cost_is_found_without_a_scan(path: Path) -> None:
 
     assert step.startswith("SEARCH routes ")
     assert " INDEX routes_by_time " in step
+
+
+@pytest.mark.parametrize("statement", _SCORED_STATEMENTS, ids=["choices", "tokens"])
+async def test_of_a_million_routes_only_those_with_feedback_are_read(path: Path, statement: str) -> None:
+    asked_for = {"caller": ME, "since": 0, "after": 0, "routes": 9, "most": 9, "first": 1, "last": 9}
+    plan = f"EXPLAIN QUERY PLAN {statement}"
+    async with SqliteStore(path) as store:
+        steps = [step for *_, step in await read(store, lambda connection: [*connection.execute(plan, asked_for)])]
+
+    assert not [step for step in steps if step.startswith("SCAN routes")]
+    assert any(step.startswith("SEARCH routes USING INDEX sqlite_autoindex_routes_1 (route_id=?") for step in steps)
 
 
 async def test_health_reads_the_callers_recent_attempts_and_no_others(path: Path) -> None:

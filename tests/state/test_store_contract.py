@@ -423,6 +423,27 @@ async def test_choices_come_in_pages_and_only_those_with_feedback_where_asked(st
     assert [one.route_id for one in scored.decided] == [done[3].route_id]
 
 
+async def test_of_many_routes_with_feedback_the_latest_are_told_and_what_they_took(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routing.state.sql_reports.MOST_SCORED", 2)
+    taken = attempt(model_id="acme/large")
+    routes = [
+        route(selection=decided_on("acme/large"), model_used="acme/large", attempts=(taken,), started_at=float(number))
+        for number in range(5)
+    ]
+    for one in routes:
+        await store.ledger.record(one)
+    for one in routes[:4]:
+        await store.feedback.record(MINE, one.route_id, 1.0)
+
+    scored = await store.reports.decisions(MINE, since=None, scored=True)
+
+    assert [(one.route_id, one.usages) for one in scored.decided] == [
+        (one.route_id, (taken.usage,)) for one in routes[2:4]
+    ]
+
+
 async def test_a_caller_without_routes_has_spent_nothing(store: Store) -> None:
     await store.ledger.record(route(attempts=(attempt(),), baseline_cost_microusd=9))
 
