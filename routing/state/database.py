@@ -345,10 +345,12 @@ class Database:
                 for write in batch:
                     write.run(connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, each of these callers waits for an answer
-            if len(batch) > 1:
+            # Who has waited for the lock is not to wait for it twice.
+            if len(batch) > 1 and not isinstance(error, apsw.BusyError):
                 self._commit_apart(connection, batch)
-            else:
-                batch[0].fail(error)
+                return
+            for write in batch:
+                write.fail(error)
 
     def _commit_apart(self, connection: apsw.Connection, batch: Sequence[_Write[Any]]) -> None:
         try:

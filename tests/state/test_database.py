@@ -137,6 +137,38 @@ async def test_a_full_disk_is_told_to_every_caller_whose_write_it_undid(database
     assert await notes_in(database) == ["d"]
 
 
+async def test_writes_that_wait_together_for_another_process_wait_once(path: Path, database: Database) -> None:
+    waits: list[int] = []
+    begun, go = threading.Event(), threading.Event()
+    told: list[str] = []
+
+    def busy(count: int) -> bool:
+        waits.append(count)
+        begun.set()
+        go.wait(10)
+        return False
+
+    async def write(name: str) -> None:
+        with pytest.raises(SettingsError, match="held by another process"):
+            await database.write(write_note(name))
+        told.append(name)
+
+    await database.write(lambda connection: connection.set_busy_handler(busy))
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN IMMEDIATE")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write, "first")
+        assert await anyio.to_thread.run_sync(begun.wait, 10)
+        tasks.start_soon(write, "second")
+        tasks.start_soon(write, "third")
+        await anyio.lowlevel.checkpoint()
+        go.set()
+    other.close()
+
+    assert sorted(told) == ["first", "second", "third"]
+    assert len(waits) == 2  # of the first one, and of the two together
+
+
 async def test_a_write_is_acknowledged_after_its_commit_and_not_before(database: Database) -> None:
     refuses: list[bool] = []
     await database.write(lambda connection: connection.set_commit_hook(lambda: bool(refuses)))
