@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -191,7 +192,7 @@ async def test_a_session_of_the_older_protocol_lives_in_one_process_and_the_newe
 @contextmanager
 def proxied(folder: Path, ports: Sequence[int]) -> Generator[int]:
     """deploy/haproxy.cfg before these servers, without TLS and Docker's names."""
-    program = shutil.which("haproxy")
+    program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")  # where Debian has it, and not every PATH
     if program is None:
         pytest.skip("no haproxy on this machine; the system's package brings one")
     port = free_port()
