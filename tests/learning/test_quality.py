@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from routing.errors import AssetError, InvalidTask, TrainingError
 from routing.learning.abilities import canonical, fit_scale
 from routing.learning.outcomes import PAIR, Dataset, Outcome, read_dataset
 from routing.learning.quality import MANIFEST_FILE, SHIPPED, WEIGHTS_FILE, QualityModel
-from routing.learning.train import FEWEST_OUTCOMES, score_lines, train
+from routing.learning.stand_ins import WRITTEN_PROMPTS, prompt_files
+from routing.learning.train import FEWEST_OUTCOMES, LABELLED_PROMPTS, score_lines, train
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 12_000_000
@@ -268,6 +269,15 @@ def test_the_shipped_weights_are_small_and_know_their_origin(shipped: QualityMod
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= MOST_BYTES
     assert files["routellm_gold/mmlu_1500.jsonl.gz"]["rows"] == 1_500
     assert all(len(str(file["sha256"])) == 64 for file in files.values())
+
+
+def test_the_shipped_weights_are_of_the_prompts_that_are_written_today(shipped: QualityModel) -> None:
+    folders = (WRITTEN_PROMPTS.parent.name, LABELLED_PROMPTS.name)
+    learned = [file for file in shipped.manifest.data if str(file["name"]).split("/")[0] in folders]
+
+    assert learned == [asdict(file) for file in prompt_files(LABELLED_PROMPTS)], (
+        f"train again: {shipped.manifest.command}"
+    )
 
 
 def test_the_shipped_weights_may_lose_two_points_and_the_guard_keeps_them(shipped: QualityModel) -> None:
