@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import anyio
 import httpx2 as httpx
 import pytest
 
@@ -259,6 +260,36 @@ class _Cut(httpx.AsyncByteStream):
 async def test_a_connection_that_is_cut_in_mid_stream_is_an_unavailable_provider() -> None:
     with pytest.raises(ProviderUnavailable, match="peer closed"):
         await send(lambda _: httpx.Response(200, stream=_Cut(), headers={"content-type": "text/event-stream"}))
+
+
+class _After(httpx.AsyncByteStream):
+    """A whole answer, after which the body goes on."""
+
+    def __init__(self, goes_on: Callable[[], Awaitable[None]]) -> None:
+        self.goes_on = goes_on
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield sse(chunk({"content": "Hello"}), chunk({}, "stop"))
+        await self.goes_on()
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def breaks() -> None:
+    raise httpx.RemoteProtocolError("peer closed connection")
+
+
+@pytest.mark.parametrize("goes_on", [anyio.sleep_forever, breaks])
+async def test_an_answer_that_is_done_waits_for_no_end_of_its_stream(goes_on: Callable[[], Awaitable[None]]) -> None:
+    body = _After(goes_on)
+
+    with anyio.fail_after(5):
+        response, _ = await send(lambda _: httpx.Response(200, stream=body))
+
+    assert response.text == "Hello"
+    assert body.closed
 
 
 async def test_a_key_that_the_provider_echoes_is_taken_out_of_the_message() -> None:

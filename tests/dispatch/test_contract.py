@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -71,6 +73,20 @@ async def test_the_pieces_of_a_stream_add_up_to_the_answer_and_are_heard_as_they
     assert response.text == "Hello"
     assert response.finish_reason == "stop"
     assert heard == ["Hel", "lo"]
+
+
+@every_wire
+async def test_of_a_stream_that_was_read_nothing_is_left_to_the_garbage_collector(dialect: Dialect) -> None:
+    left: list[str] = []
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(finalizer=lambda generator: left.append(repr(generator)))
+    try:
+        await ask(dialect.adapter, dialect.base_url, streaming(dialect.wire([*dialect.begins("x"), *dialect.ends()])))
+        gc.collect()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+    assert left == []
 
 
 @every_wire

@@ -8,10 +8,12 @@ servers add fields of their own. What differs between servers comes as facts in 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
+import anyio
 import httpx2 as httpx
 import openai
 
@@ -36,6 +38,7 @@ Json: TypeAlias = Mapping[str, Any]
 """An object of the wire, not checked: what is not as it should be raises one of `WRONG_SHAPE` where it is read."""
 
 _TIMEOUT = httpx.Timeout(connect=10, read=300, write=30, pool=30)
+_LONGEST_END_SECONDS = 0.1
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
     "eos": "stop",
@@ -47,6 +50,24 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
 }
 _REASONING = "reasoning_content"
 """Where DeepSeek, Moonshot, vLLM and llama.cpp put a turn's reasoning, and want it back while tools are being called."""
+
+
+class _Chunks(openai.AsyncStream[object]):
+    """The SDK's stream, read to the end of its body.
+
+    The SDK leaves it at ``[DONE]``, inside four nested generators, which the garbage collector then has asyncio close one after
+    the other, each in a task of its own, while the answer is being booked.
+    """
+
+    async def _iter_events(self) -> AsyncGenerator[Any]:
+        events = super()._iter_events()
+        async for event in events:
+            if event.data.startswith("[DONE]"):
+                break
+            yield event
+        with suppress(openai.APIConnectionError), anyio.move_on_after(_LONGEST_END_SECONDS):  # the answer is complete
+            async for _ in events:
+                pass
 
 
 class Compatible:
@@ -80,7 +101,7 @@ class Compatible:
                 body=body_of(request, target),
                 cast_to=object,
                 stream=True,
-                stream_cls=openai.AsyncStream[object],
+                stream_cls=_Chunks,
             ) as stream:
                 async for chunk in stream:
                     await on_text(reply.add(cast("Json", chunk)))
