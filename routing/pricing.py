@@ -52,13 +52,11 @@ def cost_microusd(usage: Usage, prices: PriceList, *, times: int = 1) -> int | N
     row = _row_for(usage.input_tokens, prices)
     if row.input is None or row.output is None:
         return None
-    uncached = usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens
-    cost = (
-        uncached * row.input
-        + usage.cache_read_tokens * (row.input if row.cache_read is None else row.cache_read)
-        + usage.cache_write_tokens * (row.input if row.cache_write is None else row.cache_write)
-        + usage.output_tokens * row.output
-    )
+    read, written = usage.cache_read_tokens, usage.cache_write_tokens
+    cost = (usage.input_tokens - read - written) * row.input + usage.output_tokens * row.output
+    if read or written:
+        cost += read * (row.input if row.cache_read is None else row.cache_read)
+        cost += written * (row.input if row.cache_write is None else row.cache_write)
     return int((cost * times).quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 

@@ -258,9 +258,10 @@ def _estimate(text: str, tokenizer: str) -> float:
     ratio = CHARS_PER_TOKEN.get(tokenizer, CHARS_PER_TOKEN[DEFAULT_TOKENIZER])
     sample = _sample(text)
     spaces = len("".join(_SPACES.findall(sample))) - len(_SPACES.findall(sample))
-    digits, symbols, cjk, middle, indic = (
-        len("".join(pattern.findall(sample)))
-        for pattern in (_DIGITS, _SYMBOLS, _CJK, _CYRILLIC_TO_ARABIC, _INDIC_AND_THAI)
+    digits, symbols = (len("".join(pattern.findall(sample))) for pattern in (_DIGITS, _SYMBOLS))
+    cjk, middle, indic = (
+        0 if sample.isascii() else len("".join(pattern.findall(sample)))
+        for pattern in (_CJK, _CYRILLIC_TO_ARABIC, _INDIC_AND_THAI)
     )
     latin = len(sample) - spaces - digits - symbols - cjk - middle - indic
     tokens = (

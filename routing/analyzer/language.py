@@ -49,6 +49,9 @@ _LATIN: dict[str, frozenset[str]] = {
         "sv": "och att det en är på som för med av till inte hur vad jag",
     }.items()
 }
+_LATIN_WITH = {
+    word: [code for code, known in _LATIN.items() if word in known] for word in frozenset[str]().union(*_LATIN.values())
+}
 _TELLING = {
     "es": re.compile("[ñ¿¡]"),
     "de": re.compile("ß"),
@@ -66,8 +69,8 @@ def language_of(text: str) -> str:
 
 
 def _by_script(text: str) -> str | None:
-    letters = sum(map(len, _WORD.findall(text)))
-    if text.isascii() or not letters:
+    letters = 0 if text.isascii() else sum(map(len, _WORD.findall(text)))
+    if not letters:
         return None
     for code, pattern in _SCRIPTS:
         if len(pattern.findall(text)) > letters * _ENOUGH.get(code, _ENOUGH_OF_A_SCRIPT):
@@ -76,10 +79,14 @@ def _by_script(text: str) -> str | None:
 
 
 def _by_words(text: str) -> str:
-    lowered = text.casefold()
-    words = [*_WORD.findall(lowered), *(_WORD.findall(fold(text)) if not text.isascii() else ())]
-    hits = {code: sum(word in known for word in words) for code, known in _LATIN.items()}
-    for code, letters in _TELLING.items():
+    lowered = text.lower()
+    is_ascii = lowered.isascii()
+    words = [*_WORD.findall(lowered), *(() if is_ascii else _WORD.findall(fold(text)))]
+    hits = dict.fromkeys(_LATIN, 0)
+    for word in words:
+        for code in _LATIN_WITH.get(word, ()):
+            hits[code] += 1
+    for code, letters in () if is_ascii else _TELLING.items():
         hits[code] += 2 * len(letters.findall(lowered))
     best = max(hits, key=hits.__getitem__)
     return best if hits[best] else DEFAULT_LANGUAGE

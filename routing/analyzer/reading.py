@@ -59,6 +59,7 @@ _WORKED_ON = re.compile(
     re.DOTALL | re.VERBOSE | re.IGNORECASE,
 )
 _WORKED_ON_EAST = re.compile(r"\A(?P<asked>[^\n:\uff1a]{0,80}[:\uff1a])\s*(?P<given>\S.*)\Z", re.DOTALL)
+_COLON = re.compile("[:\uff1a]")
 _EAST = re.compile("[\u0900-\u097f\u3040-\u30ff\u4e00-\u9fff\u0600-\u06ff]")
 
 
@@ -105,6 +106,8 @@ def _without_marked(text: str) -> tuple[str, str]:
 
 
 def _without_worked_on(asked: str) -> tuple[str, str]:
+    if not _COLON.search(asked):
+        return asked, ""
     if match := _WORKED_ON.match(asked) or (_EAST.search(asked[:80]) and _WORKED_ON_EAST.match(asked)):
         return match["asked"], match["given"]
     if (match := _LABELLED.search(asked)) and match.start() > 0:

@@ -32,6 +32,7 @@ _PATTERNS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
     ),
     ("a national id", ("-",), re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")),
 )
+_DIGIT = re.compile(r"\d")
 _CARD = re.compile(
     r"(?<![\d.-])\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}(?![\d-])|(?<![\d.-])3[47]\d{2}[ -]?\d{6}[ -]?\d{5}(?![\d-])"
 )
@@ -58,6 +59,8 @@ def sensitive_in(text: str) -> tuple[str, ...]:
         for kind, needles, pattern in _PATTERNS
         if any(needle in lowered for needle in needles) and pattern.search(looked_at)
     ]
+    if not _DIGIT.search(looked_at):
+        return tuple(kinds)  # all that follows has digits
     if any(_is_card(match[0]) for match in _CARD.finditer(looked_at)):
         kinds.append("a card number")
     if any(_is_iban(match[0]) for match in _IBAN.finditer(looked_at)):

@@ -245,9 +245,10 @@ SIGNALS: tuple[Signal, ...] = (
 
 
 def signals_in(reading: Reading) -> Iterator[Signal]:
-    """The signals that a prompt shows."""
-    shown = {"asked": reading.asked, "given": reading.given, "both": f"{reading.asked}\n{reading.given}"}
-    return (signal for signal in SIGNALS if signal.pattern.search(shown[signal.part]))
+    """The signals that a prompt shows; an empty part of it shows none."""
+    asked, given = reading.asked, reading.given
+    shown = {"asked": asked, "given": given, "both": f"{asked}\n{given}" if given else asked}
+    return (signal for signal in SIGNALS if (text := shown[signal.part]) and signal.pattern.search(text))
 
 
 def weight_of_length(given_chars: int) -> float:

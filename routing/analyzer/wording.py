@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -30,14 +30,18 @@ class Place(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Phrase:
-    """One entry: the cue that it belongs to, and the words that must follow its first one."""
+    """One entry: the cue that it belongs to, and the words that must follow its first one, ``exact`` where none is a stem."""
 
     cue: Cue
     entry: str
     rest: tuple[str, ...]
+    exact: bool
 
-    def continues(self, following: Sequence[str]) -> bool:
-        """Whether the words after the first one are those of the phrase."""
+    def continues(self, words: tuple[str, ...], at: int) -> bool:
+        """Whether the words from this place on are those of the phrase after its first one."""
+        following = words[at : at + len(self.rest)]
+        if self.exact:
+            return following == self.rest
         return len(following) == len(self.rest) and all(map(_same, self.rest, following))
 
 
@@ -68,7 +72,7 @@ class Index:
         if not text:
             return found
         folded = fold(text)
-        for phrase, place in self._phrases_in(_TOKEN.findall(folded)):
+        for phrase, place in self._phrases_in(tuple(_TOKEN.findall(folded))):
             _note(found, phrase.cue, phrase.entry, place)
         if not folded.isascii():
             for entry, cue in self._anywhere:
@@ -81,20 +85,20 @@ class Index:
             self._anywhere.append((fold(entry), cue))
             return
         first, *rest = fold(entry).split()
-        phrase = _Phrase(cue=cue, entry=entry, rest=tuple(rest))
+        phrase = _Phrase(cue=cue, entry=entry, rest=tuple(rest), exact=not any(word.endswith("*") for word in rest))
         if first.endswith("*"):
             self._stems[first[:-1]].append(phrase)
         else:
             self._words[first].append(phrase)
 
-    def _phrases_in(self, words: Sequence[str]) -> Iterator[tuple[_Phrase, Place]]:
+    def _phrases_in(self, words: tuple[str, ...]) -> Iterator[tuple[_Phrase, Place]]:
         place = Place.OPENS_SENTENCE
         for at, word in enumerate(words):
             if word in _STOPS:
                 place = Place.OPENS_SENTENCE
                 continue
             for phrase in self._starting_with(word):
-                if phrase.continues(words[at + 1 : at + 1 + len(phrase.rest)]):
+                if phrase.continues(words, at + 1):
                     yield phrase, place
             if word in _JOINTS:
                 place = max(place, Place.OPENS_CLAUSE)

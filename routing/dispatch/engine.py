@@ -61,6 +61,10 @@ Watch = Callable[[ModelRequest, Target, Access], AbstractContextManager[Tell]]
 """Round an upstream call; what it gives is told how the call ended before the block does. It must not fail."""
 
 
+_IDLE_SLACK = 0.05
+"""By how much of it a stream's silence may be cut short: a time-out is not moved at every token."""
+
+
 def unwatched(_request: ModelRequest, _target: Target, _access: Access) -> AbstractContextManager[Tell]:
     """Nobody looks."""
     return nullcontext(lambda _attempt, _response: None)
@@ -248,11 +252,13 @@ class DispatchEngine:
     ) -> ModelResponse:
         """Send under the three time-outs; the adapter has the fourth, for connecting."""
         begun = anyio.current_time()
-        end = begun + self.timeouts.total
+        end, idle_slack = begun + self.timeouts.total, self.timeouts.idle * _IDLE_SLACK
         with anyio.CancelScope(deadline=begun + self.timeouts.first) as scope:
 
             async def on_text(text: str) -> None:
-                scope.deadline = min(end, anyio.current_time() + self.timeouts.idle)
+                deadline = min(end, anyio.current_time() + self.timeouts.idle)
+                if abs(deadline - scope.deadline) > idle_slack:
+                    scope.deadline = deadline
                 if text:
                     await self._heard(text, call, on_progress)
 

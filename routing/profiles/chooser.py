@@ -41,13 +41,16 @@ class Chooser:
 
     def choose(self, text: str) -> str:
         """The profile that a message is for. The same message gives the same profile."""
-        if self.fallback is not None and says_nothing(text):
+        words = words_of(text)
+        if self.fallback is not None and says_nothing(text, words):
             return self.fallback
-        return self.names[int(np.argmax(self.scores(text)))]
+        return self.names[int(self.scores(text, words).argmax())]
 
-    def scores(self, text: str) -> Floats:
-        """How much a message is like those of each profile; comparable with one another only."""
-        known = [(self.places[key], value) for key, value in self.space.features(text).items() if key in self.places]
+    def scores(self, text: str, words: Sequence[str]) -> Floats:
+        """How much a message of these words is like those of each profile; comparable with one another only."""
+        known = [
+            (self.places[key], value) for key, value in self.space.features(text, words).items() if key in self.places
+        ]
         if not known:
             return np.zeros(len(self.names))
         places, values = zip(*known, strict=True)
@@ -73,7 +76,7 @@ def _fitted(material: tuple[Material, ...], fallback: str | None) -> Chooser:
         keywords=Keywords.of({name: keywords for name, _, keywords in material}),
         examples_with=Counter(word for text, _, _ in rows for word in set(words_of(text))),
     )
-    features = [space.features(text, seen=1) for text, _, _ in rows]
+    features = [space.features(text, words_of(text), seen=1) for text, _, _ in rows]
     places = {key: place for place, key in enumerate(dict.fromkeys(key for row in features for key in row))}
     labels = np.array([names.index(name) for _, name, _ in rows])
     given = np.array([weight for _, _, weight in rows])

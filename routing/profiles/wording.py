@@ -6,8 +6,8 @@ Accents, capitals and drawn-out letters ("holaaa") do not count. Of a long promp
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
@@ -65,20 +65,25 @@ class Keywords:
                     into[key].append((name, tuple(parts[1:])))
         return cls(words=whole, stems=stems, stem_lengths=tuple(sorted({len(stem) for stem in stems})))
 
-    def hits(self, words: Sequence[str]) -> tuple[Counter[str], set[str]]:
+    def hits(self, words: Sequence[str]) -> tuple[dict[str, int], set[str]]:
         """How many of each profile's phrases stand in a message, and whose begin it."""
-        found: Counter[str] = Counter()
+        found: dict[str, int] = {}
         opening: set[str] = set()
         for at, word in enumerate(words):
-            starts = [*self.words.get(word, ())]
-            for length in self.stem_lengths:
-                starts += self.stems.get(word[:length], ()) if length <= len(word) else ()
-            for name, rest in starts:
+            for name, rest in self._starting_with(word):
                 following = words[at + 1 : at + 1 + len(rest)]
                 if len(following) == len(rest) and all(map(_same, rest, following)):
-                    found[name] += 1
-                    opening |= set() if at else {name}
+                    found[name] = found.get(name, 0) + 1
+                    if not at:
+                        opening.add(name)
         return found, opening
+
+    def _starting_with(self, word: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        yield from self.words.get(word, ())
+        for length in self.stem_lengths:
+            if length > len(word):
+                return
+            yield from self.stems.get(word[:length], ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +93,8 @@ class Space:
     keywords: Keywords
     examples_with: Mapping[str, int]
 
-    def features(self, text: str, *, seen: int = 0) -> dict[str, float]:
-        """The features of a message, at length 1. A word is rare where at most ``seen`` examples hold it."""
-        words = words_of(text)
+    def features(self, text: str, words: Sequence[str], *, seen: int = 0) -> dict[str, float]:
+        """The features of a message of these words, at length 1. A word is rare where at most ``seen`` examples hold it."""
         found: defaultdict[str, float] = defaultdict(float)
         self._note_address(words, found, seen)
         _note_words(words, found)
@@ -114,9 +118,9 @@ class Space:
             found["rare words of nobody's"] = _RARE if rare else 0.0
 
 
-def says_nothing(text: str) -> bool:
-    """Whether a message holds neither an emoji nor a word in Latin letters: the examples have no others."""
-    return not _EMOJI.search(text) and not any(word.isascii() and word.isalpha() for word in words_of(text))
+def says_nothing(text: str, words: Sequence[str]) -> bool:
+    """Whether a message of these words holds neither an emoji nor a word in Latin letters: the examples have no others."""
+    return not any(word.isascii() and word.isalpha() for word in words) and not _EMOJI.search(text)
 
 
 def words_of(text: str) -> list[str]:
