@@ -80,7 +80,10 @@ class Assembler:
     def _fit(self, task: Task, system: str, room: int) -> tuple[tuple[Message, ...], int]:
         """The history's newest turns that fit ``room`` tokens, then the prompt; and how many messages were dropped."""
         prompt = Message(role="user", content=task.prompt, images=task.images)
-        turns = _turns(task.history or ())
+        history = task.history or ()
+        if _MARGIN * self.counter.at_most((*history, prompt), system) <= room:
+            return (*history, prompt), 0  # nearly always, and then nothing has to be counted
+        turns = _turns(history)
         left = room - self._tokens((prompt,), system)
         if left < 0:
             raise ContextOverflow(

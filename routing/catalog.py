@@ -148,15 +148,20 @@ class CatalogSource:
 
     async def _running_servers(self, registry: Registry) -> Mapping[str, DiscoveredServer]:
         """The servers that answered, by provider id; where two are of one kind, the first address wins."""
-        async with self._asking:
-            if self._asked_at is None or self._clock() - self._asked_at > _DISCOVERY_LASTS_SECONDS:
-                found = await discover(self._addresses(registry))
-                self._servers = {
-                    "compatible" if server.kind == "openai_compatible" else server.kind: server
-                    for server in reversed(found)
-                }
-                self._asked_at = self._clock()
+        if self._is_due:
+            async with self._asking:
+                if self._is_due:  # nobody else asked meanwhile
+                    found = await discover(self._addresses(registry))
+                    self._servers = {
+                        "compatible" if server.kind == "openai_compatible" else server.kind: server
+                        for server in reversed(found)
+                    }
+                    self._asked_at = self._clock()
         return self._servers
+
+    @property
+    def _is_due(self) -> bool:
+        return self._asked_at is None or self._clock() - self._asked_at > _DISCOVERY_LASTS_SECONDS
 
     def _addresses(self, registry: Registry) -> list[ServerAddress]:
         """The user's own addresses first, then the usual ports."""

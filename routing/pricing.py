@@ -57,7 +57,7 @@ def cost_microusd(usage: Usage, prices: PriceList, *, times: int = 1) -> int | N
     if read or written:
         cost += read * (row.input if row.cache_read is None else row.cache_read)
         cost += written * (row.input if row.cache_write is None else row.cache_write)
-    return int((cost * times).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    return int((cost * times).to_integral_value(ROUND_HALF_UP))
 
 
 def _row_for(input_tokens: int, prices: PriceList) -> PriceRow:

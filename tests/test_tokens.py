@@ -255,6 +255,34 @@ async def test_tools_and_tool_calls_are_counted_but_not_as_exact(tiny: TokenCoun
     assert with_tool.tokens > tiny.count_messages([message]).tokens + 30
 
 
+@pytest.fixture(scope="module")
+def counters(tmp_path_factory: pytest.TempPathFactory) -> tuple[TokenCounter, ...]:
+    """One that counts and one that estimates."""
+    folder = tmp_path_factory.mktemp("vocabularies")
+    estimating = counter_of(folder)
+    (folder / "tiny").write_bytes(TINY_FILE)
+    counting = counter_of(folder)
+    anyio.run(counting.load)
+    return counting, estimating
+
+
+@given(
+    st.lists(st.text(st.characters() | st.characters(categories=["Cs"]), max_size=40), min_size=1, max_size=3),
+    st.text(max_size=9),
+)
+def test_no_request_has_more_tokens_than_is_said_without_counting(
+    counters: tuple[TokenCounter, ...], texts: list[str], system: str
+) -> None:
+    call = ToolCall(id="a", name="web_search", arguments=texts[0])
+    said = (
+        *(Message(role="user", content=text) for text in texts),
+        Message(role="assistant", content="", tool_calls=(call,)),
+    )
+
+    for counter in counters:
+        assert counter.count_messages(said, system).tokens <= counter.at_most(said, system)
+
+
 def test_importing_the_module_leaves_tiktoken_unloaded() -> None:
     check = "import sys, routing.tokens; sys.exit('tiktoken' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False, cwd=Path(__file__).parents[1]).returncode == 0

@@ -61,7 +61,10 @@ class OfferingServer(MCPServer[Services]):
 
     def offers(self, *tools: str) -> bool:
         """Whether the settings leave these tools."""
-        return self.services is None or not {*tools} & (_ALL - {tool.name for tool in self.services.offered})
+        services = self.services
+        return services is None or all(
+            name not in _ALL or any(name == tool.name for tool in services.offered) for name in tools
+        )
 
     async def list_tools(self) -> list[Tool]:
         """The tools that can be used on this host, as far as is known: hosts ask while the sandboxes are still being tried."""

@@ -59,7 +59,7 @@ class AnalysisResult(Result):
     @classmethod
     def of(cls, analysis: TaskAnalysis) -> AnalysisResult:
         """From what the analyzer found."""
-        return cls(**{name: getattr(analysis, name) for name in cls.model_fields})
+        return cls.model_validate(analysis, from_attributes=True)
 
 
 class RejectionResult(Result):

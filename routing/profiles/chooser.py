@@ -48,13 +48,14 @@ class Chooser:
 
     def scores(self, text: str, words: Sequence[str]) -> Floats:
         """How much a message of these words is like those of each profile; comparable with one another only."""
-        known = [
-            (self.places[key], value) for key, value in self.space.features(text, words).items() if key in self.places
-        ]
-        if not known:
-            return np.zeros(len(self.names))
-        places, values = zip(*known, strict=True)
-        scores: Floats = np.asarray(values) @ self.weights[list(places)]
+        places: list[int] = []
+        values: list[float] = []
+        for feature, value in self.space.features(text, words).items():
+            place = self.places.get(feature)
+            if place is not None:
+                places.append(place)
+                values.append(value)
+        scores: Floats = np.dot(values, self.weights.take(places, axis=0))
         return scores
 
 

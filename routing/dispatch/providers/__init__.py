@@ -79,9 +79,10 @@ class ProviderPool:
             base_url = await self._runtime.base_url(on_progress)
             access = replace(access, base_url=base_url, api_key=self._runtime.api_key)
         key = (provider_id, access)
-        async with self._opening:
-            if key not in self._open:
-                self._open[key] = await anyio.to_thread.run_sync(self._connect, access)
+        if key not in self._open:
+            async with self._opening:
+                if key not in self._open:  # nobody else opened it meanwhile
+                    self._open[key] = await anyio.to_thread.run_sync(self._connect, access)
         return self._open[key]
 
     async def aclose(self) -> None:
