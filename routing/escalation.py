@@ -252,6 +252,8 @@ def _judging(analysis: TaskAnalysis) -> TaskAnalysis:
 
 def _only(model_id: str, dispatch: Dispatch) -> ModelSelection:
     """The selection of one model and nothing after it."""
+    if dispatch.selection.candidates == (model_id,):
+        return dispatch.selection
     provider = dispatch.catalog.models[model_id].provider
     return replace(dispatch.selection, primary_model=model_id, provider=provider, fallback_models=())
 

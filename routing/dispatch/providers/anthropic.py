@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, cast
 
@@ -101,7 +101,7 @@ class Anthropic:
             ) as stream:
                 async for event in stream:
                     await on_text(reply.add(event))
-                return replace(response_of(reply, target), headroom=headroom(stream.response.headers))
+                return response_of(reply, target, stream.response.headers)
         except (anthropic.APIError, httpx.HTTPError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
 
@@ -291,7 +291,7 @@ class _Reply:
         self.usage = known.model_copy(update={name: value for name, value in usage if value is not None})
 
 
-def response_of(reply: _Reply, target: Target) -> ModelResponse:
+def response_of(reply: _Reply, target: Target, headers: Mapping[str, str]) -> ModelResponse:
     """The finished answer. Raises `ProviderUnavailable` where the stream ended without a stop reason."""
     if reply.stop_reason is None:
         raise broken_off(target)
@@ -308,6 +308,7 @@ def response_of(reply: _Reply, target: Target) -> ModelResponse:
         tool_calls=calls,
         native=_native_of(reply),
         api_model_id=reply.model,
+        headroom=headroom(headers),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 import anyio
@@ -105,7 +105,7 @@ class Compatible:
             ) as stream:
                 async for chunk in stream:
                     await on_text(reply.add(cast("Json", chunk)))
-                return replace(response_of(reply, target), headroom=headroom(stream.response.headers))
+                return response_of(reply, target, stream.response.headers)
         except (openai.APIError, httpx.HTTPError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
 
@@ -259,7 +259,7 @@ def _part(of: Json, name: str) -> Json:
     return cast("Json", of.get(name) or {})
 
 
-def response_of(reply: _Reply, target: Target) -> ModelResponse:
+def response_of(reply: _Reply, target: Target, headers: Mapping[str, str]) -> ModelResponse:
     """The finished answer. Raises `ProviderUnavailable` where the stream ended without a finish reason."""
     if reply.finish_reason is None:
         raise broken_off(target)
@@ -276,6 +276,7 @@ def response_of(reply: _Reply, target: Target) -> ModelResponse:
         tool_calls=calls,
         native=NativeTurn(protocol=_native_protocol(target), content=reasoning) if calls and reasoning else None,
         api_model_id=reply.model,
+        headroom=headroom(headers),
     )
 
 

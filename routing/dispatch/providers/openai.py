@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import cast
 
 import httpx2 as httpx
@@ -86,7 +86,7 @@ class OpenAI:
             ) as stream:
                 async for event in stream:
                     await on_text(reply.add(event))
-                return replace(response_of(reply, target), headroom=headroom(stream.response.headers))
+                return response_of(reply, target, stream.response.headers)
         except (openai.APIError, httpx.HTTPError, StreamedError, *WRONG_SHAPE) as error:
             raise error_of(error, target, self._key) from error
 
@@ -210,7 +210,7 @@ class _Reply:
         return ""
 
 
-def response_of(reply: _Reply, target: Target) -> ModelResponse:
+def response_of(reply: _Reply, target: Target, headers: Mapping[str, str]) -> ModelResponse:
     """The finished answer. Raises `ProviderUnavailable` where the stream ended without a last event."""
     if reply.response is None:
         raise broken_off(target)
@@ -227,6 +227,7 @@ def response_of(reply: _Reply, target: Target) -> ModelResponse:
         tool_calls=calls,
         native=_native_of(reply.response),
         api_model_id=getattr(reply.response, "model", None),  # some servers leave it out
+        headroom=headroom(headers),
     )
 
 
