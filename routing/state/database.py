@@ -510,14 +510,17 @@ def tried(connection: apsw.Connection, job: Job[object], *, what: str) -> bool:
         Exception: SQLite has undone the whole transaction.
 
     """
+    connection.execute("SAVEPOINT tried")
     try:
-        with connection:  # a savepoint, as it is inside a transaction
-            job(connection)
+        job(connection)
     except Exception:
         if not connection.in_transaction:
             raise
+        connection.execute("ROLLBACK TO tried")
+        connection.execute("RELEASE tried")
         _log.exception(what)
         return False
+    connection.execute("RELEASE tried")
     return True
 
 
