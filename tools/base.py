@@ -127,6 +127,8 @@ def strict_tool(
     tool.parameters = {**input_schema(tool.parameters), "additionalProperties": False}
     if tool.fn_metadata.output_schema is not None:
         tool.fn_metadata.output_schema = output_schema(tool.fn_metadata.output_schema)
+    if "CallToolResult" in str(function.__annotations__["return"]):
+        tool.fn_metadata.output_model = None  # its data came out of that model: once checked is enough
     return tool
 
 
