@@ -81,6 +81,7 @@ def test_what_is_more_than_a_greeting_is_none(text: str) -> None:
         ("¿Dónde está la estación y cómo llego?", "es"),
         ("Où est la gare, et comment y aller ?", "fr"),
         ("Wo ist der Bahnhof und wie komme ich dahin?", "de"),
+        ("Größe, Maß, Straße", "de"),
         ("Onde fica a estação e como é que eu chego lá? Não sei.", "pt"),
         ("Dove è la stazione e come ci arrivo? Non lo so, è questo il problema", "it"),
         ("车站在哪里", "zh"),
