@@ -526,6 +526,13 @@ DROP INDEX routes_by_category;
 DROP INDEX attempts_by_model;
 """
 
+# One index tells what has expired and, read from its end, whose sessions are the latest: two cost every route another page.
+_SESSIONS_BY_USE = """
+DROP INDEX sessions_by_caller;
+DROP INDEX sessions_by_use;
+CREATE INDEX sessions_by_use ON sessions (used_at, caller);
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _LEDGER_AND_SESSIONS,
     _TOOLS_CALLED,
@@ -545,4 +552,5 @@ MIGRATIONS: tuple[str, ...] = (
     _PATTERNS,
     _ANSWERS_CACHE,
     _FEWER_INDEXES,
+    _SESSIONS_BY_USE,
 )
