@@ -100,12 +100,13 @@ class Team:
 
 @contextmanager
 def team(folder: Path, transport: str = "streamable-http", **settings: str) -> Generator[Team]:
-    home, log, port = folder / "home", folder / "log", free_port()
+    home, log = folder / "home", folder / "log"
     file = TokenFile(home / "tokens.json")
     tokens = {name: file.add(name, 1.0) for name in ("ann", "bob")}
     with Upstream() as upstream, ThreadingHTTPServer(("127.0.0.1", 0), _Keys) as keys, log.open("wb") as stderr:
         threading.Thread(target=keys.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         issuer = f"http://127.0.0.1:{keys.server_port}"
+        port = free_port()  # not before the keys and the models have theirs: a port that is free is given away again
         env = {
             **environment(home, upstream),
             "POINTSMAN_AUTH": "tokens,oauth",
