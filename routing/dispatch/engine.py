@@ -17,7 +17,7 @@ import anyio
 
 from routing.budgets import FREE, Hold, Purse
 from routing.catalog import Catalog
-from routing.dispatch.breaker import Breaker, Breakers, BreakerState
+from routing.dispatch.breaker import Breaker, Breakers, BreakerState, NotAsked, Trial
 from routing.dispatch.limits import Gate, Sleep
 from routing.dispatch.providers import ProviderPool
 from routing.dispatch.retry import RetryBudget, RetryPolicy
@@ -93,11 +93,23 @@ class Dispatch:
     caller: str = LOCAL_CALLER
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A model to ask: whether others come after it, and whether it is asked even where its breaker says no."""
+
+    model: Model
+    breaker: Breaker
+    is_last: bool
+    at_any_rate: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class _Call:
     """One upstream call while it runs: what has arrived so far, and when."""
 
     model: Model
+    breaker: Breaker
+    trial: Trial
     started_at: float
     started: float
     text: list[str] = field(default_factory=list[str])
@@ -152,13 +164,12 @@ class DispatchEngine:
     async def _ask(self, request: ModelRequest, dispatch: Dispatch) -> Answer:
         failures: list[ProviderError] = []
         refusals: list[BudgetExceeded] = []
-        candidates = self._in_order(dispatch)
-        for place, model in enumerate(candidates):
-            is_last = place == len(candidates) - 1
-            if not is_last and await self._breaker(model, dispatch.catalog).is_probed_elsewhere():
-                continue
+        for candidate in self._in_order(dispatch):
+            model = candidate.model
             try:
-                return await self._persist(request, model, dispatch, failures, is_last=is_last)
+                return await self._persist(request, candidate, dispatch, failures)
+            except NotAsked:
+                continue
             except ProviderError as failure:
                 failures.append(failure)
                 message = f"{model.model_id} failed ({type(failure).__name__})"
@@ -168,56 +179,65 @@ class DispatchEngine:
                 await dispatch.on_progress(Progress(message=f"{model.model_id} does not fit the budget"))
         raise _given_up(failures, refusals)
 
-    def _in_order(self, dispatch: Dispatch) -> Sequence[Model]:
-        """The candidates that may be asked; where every breaker is open, all of them: better to knock than to give up."""
+    def _in_order(self, dispatch: Dispatch) -> Sequence[_Candidate]:
+        """Those that may be asked; where every breaker is open, all of them: better to knock than to give up."""
         models = [dispatch.catalog.models[model_id] for model_id in dispatch.selection.candidates]
-        allowed = [model for model in models if self._breaker(model, dispatch.catalog).allows]
-        return allowed or models
+        breakers = [self._breaker(model, dispatch.catalog) for model in models]
+        pairs = list(zip(models, breakers, strict=True))
+        allowed = [(model, breaker) for model, breaker in pairs if breaker.allows]
+        last = (allowed or pairs)[-1][0]
+        return [
+            _Candidate(model=model, breaker=breaker, is_last=model is last, at_any_rate=model is last or not allowed)
+            for model, breaker in allowed or pairs
+        ]
 
     async def _persist(
-        self, request: ModelRequest, model: Model, dispatch: Dispatch, failures: list[ProviderError], *, is_last: bool
+        self, request: ModelRequest, candidate: _Candidate, dispatch: Dispatch, failures: list[ProviderError]
     ) -> Answer:
         """Ask one model until it answers, or another try is pointless; the last failure is raised."""
-        breaker = self._breaker(model, dispatch.catalog)
         retry = 0
         while True:
             try:
-                return await self._attempt(request, model, dispatch)
+                return await self._attempt(request, candidate, dispatch)
             except ProviderError as failure:
-                wait = self._wait_before(retry, failure, breaker, is_last=is_last)
+                wait = self._wait_before(retry, failure, candidate)
                 if wait is None:
                     raise
                 with self.budget.retry():
-                    await dispatch.on_progress(Progress(message=f"{model.display_name} again in {wait:.1f} s"))
+                    await dispatch.on_progress(
+                        Progress(message=f"{candidate.model.display_name} again in {wait:.1f} s")
+                    )
                     await self.sleep(wait)
-                if not breaker.allows:  # others found out meanwhile that nobody is there
+                if not candidate.breaker.allows:  # others found out meanwhile that nobody is there
                     raise
                 failures.append(failure)
                 retry += 1
 
-    def _wait_before(self, retry: int, failure: ProviderError, breaker: Breaker, *, is_last: bool) -> float | None:
+    def _wait_before(self, retry: int, failure: ProviderError, candidate: _Candidate) -> float | None:
         """How long to wait for another try; ``None`` where the next candidate, or the end, is the better choice."""
         wait = self.policy.wait_before(retry, failure)
-        if wait is None or breaker.state == "open" or not self.budget.allows_another:
+        if wait is None or candidate.breaker.state == "open" or not self.budget.allows_another:
             return None
         left = anyio.current_effective_deadline() - anyio.current_time()
-        patience = left if is_last else min(left, self.policy.cap_seconds)
+        patience = left if candidate.is_last else min(left, self.policy.cap_seconds)
         return wait if wait < patience else None
 
-    async def _attempt(self, request: ModelRequest, model: Model, dispatch: Dispatch) -> Answer:
+    async def _attempt(self, request: ModelRequest, candidate: _Candidate, dispatch: Dispatch) -> Answer:
         catalog, on_progress = dispatch.catalog, dispatch.on_progress
+        model, breaker = candidate.model, candidate.breaker
         row = catalog.registry.providers[model.provider]
         provider = await self.providers.get(model.provider, catalog.access[model.provider], on_progress, model.kind)
         target = _target(model, row, dispatch)
         gate = self._gate(row)
-        async with gate.entered(target, dispatch.analysis.estimated_input_tokens):
+        async with (
+            gate.entered(target, dispatch.analysis.estimated_input_tokens),
+            breaker.trial(at_any_rate=candidate.at_any_rate) as trial,
+        ):
             await on_progress(Progress(message=f"asking {model.display_name}"))
             hold, request = await self._reserve(request, model, dispatch)
-            call = _Call(model=model, started_at=self.wall_clock(), started=self.clock())
-            breaker = self._breaker(model, catalog)
+            call = _Call(model=model, breaker=breaker, trial=trial, started_at=self.wall_clock(), started=self.clock())
             response: ModelResponse | None = None
             error: ProviderError | None = None
-            breaker.begin()
             with self.watch(request, target, catalog.access[model.provider]) as tell:
                 try:
                     with self.budget.call():
@@ -233,7 +253,7 @@ class DispatchEngine:
                     error = failure
                     raise
                 finally:
-                    _learn(breaker, gate, response, error)
+                    _learn(breaker, trial, gate, response, error)
                     attempt = self._booked(request, call, response, error)
                     dispatch.book(attempt)
                     if dispatch.purse is not None:
@@ -259,6 +279,7 @@ class DispatchEngine:
                 deadline = min(end, anyio.current_time() + self.timeouts.idle)
                 if abs(deadline - scope.deadline) > idle_slack:
                     scope.deadline = deadline
+                call.breaker.heard(call.trial)
                 if text:
                     await self._heard(text, call, on_progress)
 
@@ -343,18 +364,18 @@ def _given_up(
     )
 
 
-def _learn(breaker: Breaker, gate: Gate, response: ModelResponse | None, error: ProviderError | None) -> None:
+def _learn(
+    breaker: Breaker, trial: Trial, gate: Gate, response: ModelResponse | None, error: ProviderError | None
+) -> None:
     """Tell the breaker and the gate how a call ended."""
     if response is not None and response.headroom is not None:
         gate.learn(response.headroom)
     if error is not None:
-        breaker.failed(error)
+        breaker.failed(trial, error)
         if isinstance(error, RateLimited) and error.retry_after is not None:
             gate.blocked(error.retry_after)
     elif response is not None:
-        breaker.succeeded()
-    else:
-        breaker.abandoned()
+        breaker.succeeded(trial)
 
 
 def _target(model: Model, row: ProviderRow, dispatch: Dispatch) -> Target:

@@ -209,13 +209,45 @@ async def test_a_model_that_does_not_answer_is_left_alone_until_its_rest_is_over
     assert it.asked.count("acme/first") == asked + 1
 
 
+async def test_a_crowd_that_comes_at_once_asks_a_dead_model_no_more_often_than_opens_its_breaker() -> None:
+    it = stand(first=[DOWN] * 60)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(it.ask)
+
+    assert it.asked.count("acme/first") == 5
+    assert it.asked.count("zeta/second") == 50
+
+
+async def test_a_crowd_is_let_through_as_soon_as_the_model_writes_its_first_word() -> None:
+    ends = anyio.Event()
+
+    class Slow(Scripted):
+        async def send(self, request: ModelRequest, target: Target, on_text: OnText) -> ModelResponse:
+            answer = await Scripted.send(self, request, target, on_text)
+            await ends.wait()
+            return answer
+
+    it = Stand(Slow())
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(it.ask)
+        await anyio.wait_all_tasks_blocked()
+        asked = it.asked.count("acme/first")
+        ends.set()
+
+    assert asked == 20
+
+
 async def test_a_retry_is_given_up_when_others_found_out_meanwhile_that_nobody_is_there() -> None:
     it = stand(first=[DOWN] * 9)
     breaker = it.engine.breakers.of("acme/first", catalog(FIRST, SECOND).access["acme"])
 
     async def others_fail(seconds: float) -> None:
         for _ in range(5):
-            breaker.failed(DOWN)
+            async with breaker.trial(at_any_rate=True) as trial:
+                breaker.failed(trial, DOWN)
 
     it.engine = replace(it.engine, sleep=others_fail)
 
@@ -231,6 +263,17 @@ async def test_when_every_breaker_is_open_the_models_are_asked_all_the_same() ->
     for _ in range(2):
         with pytest.raises(AllModelsFailed):
             await it.ask()
+
+    conversation = await it.ask()
+
+    assert conversation.answer.model_id == "acme/first"
+
+
+async def test_when_every_breaker_is_open_the_first_model_is_asked_first() -> None:
+    it = stand()
+    access = catalog(FIRST, SECOND).access
+    for each in (FIRST, SECOND):
+        it.engine.breakers.of(each.model_id, access[each.provider]).heard_open(10, 10)
 
     conversation = await it.ask()
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.dispatch import sharing as page
-from routing.dispatch.breaker import Breaker, Breakers
+from routing.dispatch.breaker import Breaker, Breakers, NotAsked
 from routing.dispatch.limits import Gate
 from routing.dispatch.sharing import Sharing
 from routing.errors import AllModelsFailed, ProviderUnavailable, RateLimited
@@ -153,10 +153,10 @@ def breakers(sharing: Sharing, clock: Clock) -> Breakers:
     return Breakers(lambda: Breaker(clock=clock, failures_to_open=2, rest_seconds=10), board=sharing)
 
 
-def trip(breaker: Breaker) -> None:
+async def trip(breaker: Breaker) -> None:
     for _ in range(2):
-        breaker.begin()
-        breaker.failed(DOWN)
+        async with breaker.trial() as trial:
+            breaker.failed(trial, DOWN)
 
 
 async def test_a_breaker_that_opens_or_closes_in_one_process_does_so_in_all(place: Place, clock: Clock) -> None:
@@ -167,20 +167,20 @@ async def test_a_breaker_that_opens_or_closes_in_one_process_does_so_in_all(plac
             breakers(other, clock),
         )
         await eventually(lambda: len(place.ears) == 2)
-        trip(mine)
+        await trip(mine)
         await eventually(lambda: not theirs.allows)
         assert unlike.of("m", "another key").state == "closed"
 
         clock.now += 10
         assert theirs.state == "half_open"
-        theirs.begin()
-        theirs.succeeded()
+        async with theirs.trial() as trial:
+            theirs.succeeded(trial)
         await eventually(lambda: mine.state == "closed")
 
 
 async def test_a_process_that_comes_later_knows_whose_breaker_is_open(place: Place, clock: Clock) -> None:
     async with process(place, clock) as one:
-        trip(breakers(one, clock).of("m"))
+        await trip(breakers(one, clock).of("m"))
         await eventually(lambda: bool(place.held))
         clock.now += 4
         async with process(place, clock) as late:
@@ -195,18 +195,17 @@ async def test_the_probe_of_a_half_open_breaker_is_one_for_all(place: Place, clo
     async with process(place, clock) as one, process(place, clock) as other:
         mine, theirs = breakers(one, clock).of("m"), breakers(other, clock).of("m")
         await eventually(lambda: len(place.ears) == 2)
-        trip(mine)
+        await trip(mine)
         await eventually(lambda: theirs.state == "open")
         clock.now += 10
-        assert not await mine.is_probed_elsewhere()
-        mine.begin()
-        assert await theirs.is_probed_elsewhere()
+        async with mine.trial():
+            assert theirs.allows
+            with pytest.raises(NotAsked):
+                await theirs.trial().__aenter__()
 
-        mine.abandoned()
         await eventually(lambda: not place.probes)
-        assert not await theirs.is_probed_elsewhere()
-        theirs.begin()
-        theirs.failed(DOWN)
+        async with theirs.trial() as trial:
+            theirs.failed(trial, DOWN)
         await eventually(lambda: mine.rests_for == 20)
 
 
@@ -216,7 +215,7 @@ async def test_what_was_found_out_alone_is_told_when_the_place_is_back(place: Pl
         place.state = "refuses"
         await enter(limited(one, clock, 100))
         await enter(limited(other, clock, 100))
-        trip(mine)
+        await trip(mine)
         assert theirs.state == "closed"
         place.state = "up"
         await eventually(lambda: theirs.state == "open")
