@@ -96,12 +96,9 @@ SELECT session_id FROM sessions WHERE caller = :caller AND used_at > :used_after
 """
 
 _SELECT_MESSAGES = "SELECT message FROM messages WHERE session_id = :session_id ORDER BY position"
-_SELECT_ROLES = "SELECT role FROM messages WHERE session_id = :session_id ORDER BY position"
+_SELECT_ROLES = "SELECT position, role FROM messages WHERE session_id = :session_id ORDER BY position"
 
-_INSERT_MESSAGE = """
-INSERT INTO messages (session_id, position, message)
-VALUES (:session_id, (SELECT coalesce(max(position), 0) + 1 FROM messages WHERE session_id = :session_id), :message)
-"""
+_INSERT_MESSAGE = "INSERT INTO messages (session_id, position, message) VALUES (:session_id, :position, :message)"
 
 _DELETE_OLDEST = """
 DELETE FROM messages WHERE session_id = :session_id AND position IN
@@ -146,8 +143,7 @@ async def _insert_session(
     named = {"session_id": session.session_id, "caller": stored(session.caller), "now": session.now}
     await connection.run(_INSERT_SESSION, {**named, "answered_by": stored(answered_by)})
     kept = messages[first_kept([message.role for message in messages], most) :]
-    key = {"session_id": session.session_id}
-    await connection.executemany(_INSERT_MESSAGE, [{**key, "message": _document_of(message)} for message in kept])
+    await connection.executemany(_INSERT_MESSAGE, _rows_of(kept, {"session_id": session.session_id}, after=0))
 
 
 async def _select_messages(connection: Connection, *, session: _NamedSession) -> tuple[Message, ...]:
@@ -173,9 +169,11 @@ async def _append(
     )  # positions are counted up, and the oldest counted out
     key = await session.found_in(connection)
     await connection.run(_TOUCH_SESSION, {**key, "now": session.now, "answered_by": stored(answered_by)})
-    await connection.executemany(_INSERT_MESSAGE, [{**key, "message": _document_of(message)} for message in messages])
-    roles = [row["role"] for row in await connection.select(_SELECT_ROLES, key)]
-    await connection.run(_DELETE_OLDEST, {**key, "count": first_kept(roles, most)})
+    said = await connection.select(_SELECT_ROLES, key)
+    last = said[-1]["position"] if said else 0
+    await connection.executemany(_INSERT_MESSAGE, _rows_of(messages, key, after=last))
+    if count := first_kept([*(row["role"] for row in said), *(message.role for message in messages)], most):
+        await connection.run(_DELETE_OLDEST, {**key, "count": count})
 
 
 async def _select_recent(connection: Connection, *, bindings: Row) -> tuple[str, ...]:
@@ -188,6 +186,14 @@ async def _delete_session(connection: Connection, *, session: _NamedSession) -> 
 
 async def _delete_expired(connection: Connection, used_after: float) -> int:
     return await connection.execute(_DELETE_EXPIRED, {"used_after": used_after})
+
+
+def _rows_of(messages: Sequence[Message], key: Row, *, after: int) -> list[Row]:
+    """The messages' rows, at the positions that follow one."""
+    return [
+        {**key, "position": position, "message": _document_of(message)}
+        for position, message in enumerate(messages, start=after + 1)
+    ]
 
 
 def _document_of(message: Message) -> str:

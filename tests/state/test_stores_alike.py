@@ -291,8 +291,10 @@ async def _answer(call: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def _usage(store: AnyStore, caller: str, span: Span) -> dict[str, object]:
-    """The sums, each list in one order: they come in none."""
+    """The sums, each list in one order: they come in none. In which order a database adds fractions up is its own affair."""
     sums = await store.reports.usage(caller, since=None, span=span)
+    shadows = [replace(row, agreement=round(row.agreement, 9)) for row in sums.shadows]
+    sums = replace(sums, shadows=tuple(shadows))
     parts = {part.name: getattr(sums, part.name) for part in fields(sums)}
     return {name: sorted(map(repr, value)) if name not in _ONE_NUMBER else value for name, value in parts.items()}
 
