@@ -153,10 +153,9 @@ def _schemas(offered: Sequence[StrictTool]) -> str:
 
 def caller_of(context: Context[Services, Any]) -> str:
     """Whose call it is: the owner of all that it makes, and of all that it may see."""
-    request_context: object = context.request_context
-    if isinstance(request_context, LoopRequest):
-        return request_context.caller
-    return caller_of_request(context.request_context.request)
+    request_context = context.request_context
+    asked_by: object = request_context
+    return asked_by.caller if isinstance(asked_by, LoopRequest) else caller_of_request(request_context.request)
 
 
 def caller_of_request(request: object) -> str:

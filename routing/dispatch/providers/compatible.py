@@ -86,6 +86,7 @@ class Compatible:
         )
         # The SDK takes these from the environment: they are OpenAI's business, not this server's.
         self._client.organization = self._client.project = None
+        self._chat = str(self._client.base_url.join("chat/completions"))  # joined once, not at each call
 
     async def send(self, request: ModelRequest, target: Target, on_text: OnText) -> ModelResponse:
         """Send the request and read the stream to its end.
@@ -97,7 +98,7 @@ class Compatible:
         reply = _Reply()
         try:
             async with await self._client.post(
-                "/chat/completions",
+                self._chat,
                 body=body_of(request, target),
                 cast_to=object,
                 stream=True,
