@@ -106,6 +106,7 @@ async def test_calls_that_were_under_way_as_it_opened_neither_close_it_nor_prolo
     clock = Clock()
     one = breaker(clock)
     await call(one)
+    one.longest_wait_seconds = 0
     async with one.trial() as late, one.trial() as later, one.trial() as latest, one.trial() as last:
         for _ in range(3):
             await call(one, DOWN)
