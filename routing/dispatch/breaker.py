@@ -158,18 +158,19 @@ class Breaker:
 
     def heard_closed(self) -> None:
         """Close: another process was answered."""
-        self._failures, self._was_heard = 0, True
-        if self._open_until is not None:
-            self._turn(None, 0.0)
+        self._failures, self._was_heard, self._probe = 0, True, None
+        self._turn(None, 0.0)
 
     def _open(self) -> None:
         rest = min(self.longest_rest_seconds, self._rest * 2 if self._rest else self.rest_seconds)
+        self._probe = None
         self._turn(self.clock() + rest, rest)
         self.tell("opened", rest)
 
     def _turn(self, open_until: float | None, rest: float) -> None:
-        self._open_until, self._rest, self._probe = open_until, rest, None
-        self._era += 1
+        if (open_until is None) != (self._open_until is None):
+            self._era += 1
+        self._open_until, self._rest = open_until, rest
         self._spread()
 
     async def _take_probe(self, trial: Trial, *, at_any_rate: bool) -> None:

@@ -85,12 +85,15 @@ async def test_after_its_rest_one_probe_is_let_through_and_its_answer_closes_it(
 async def test_a_failed_probe_opens_it_again_for_twice_as_long_up_to_a_bound() -> None:
     clock = Clock()
     one = await opened(clock)
+    told: list[tuple[str, float]] = []
+    one.tell = lambda turn, seconds: told.append((turn, seconds))
     for rest in (10, 20, 35, 35):
         clock.now += rest - 1
         assert not one.allows
         clock.now += 1
         assert one.allows
         await call(one, DOWN)
+    assert told == [("opened", 20), ("opened", 35), ("opened", 35), ("opened", 35)]
 
 
 async def test_a_probe_that_is_cancelled_leaves_its_place_free() -> None:
@@ -126,6 +129,17 @@ async def test_calls_that_were_under_way_as_it_opened_neither_close_it_nor_prolo
         await call(one, DOWN)
         one.failed(last, DOWN)
         assert one.state == "closed"
+
+
+async def test_a_probe_counts_although_another_process_says_meanwhile_that_nobody_is_there() -> None:
+    clock = Clock()
+    one = await opened(clock)
+    clock.now += 10
+    async with one.trial() as probe:
+        one.heard_open(5, 10)
+        assert not one.allows
+        one.succeeded(probe)
+    assert one.state == "closed"
 
 
 async def test_a_call_that_is_made_at_any_rate_closes_it_with_an_answer_and_changes_nothing_with_a_failure() -> None:
@@ -175,6 +189,23 @@ async def test_a_crowd_is_let_through_at_the_first_sign_of_life() -> None:
     assert await crowd(one, 20, anyio.Event()) == ["asked"] * 20
 
 
+async def test_a_call_that_ends_makes_room_for_one_that_waits() -> None:
+    one = breaker(Clock())
+    asked: list[bool] = []
+
+    async def ask() -> None:
+        async with one.trial():
+            asked.append(True)
+
+    async with one.trial(), one.trial(), anyio.create_task_group() as group:
+        async with one.trial():
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            assert not asked
+        await anyio.wait_all_tasks_blocked()
+        assert asked
+
+
 async def test_after_a_failure_no_more_calls_are_under_way_than_would_open_it() -> None:
     one = breaker(Clock())
     await call(one)
@@ -211,7 +242,7 @@ def at_once(coroutine: Coroutine[object, object, T]) -> T:
 
 
 class Machine(RuleBasedStateMachine):
-    """However calls end, a breaker is never stuck, never lets two probes through, and never more than it can learn from."""
+    """However calls end, a breaker is never stuck and never lets two probes through."""
 
     def __init__(self) -> None:
         super().__init__()
